@@ -47,6 +47,14 @@ export interface DllFunction {
   /** Number of 32-bit argument words (stdcall: what RET removes; cdecl: how many the handler is given). */
   readonly args: number;
   readonly handler: Handler;
+  /**
+   * Machine code (position independent) put between the stub's prologue and its system call, and between the
+   * system call and RET: moves x87 and 64-bit values through the scratch words of the TEB (see dll/code.ts).
+   */
+  readonly head?: Uint8Array;
+  readonly tail?: Uint8Array;
+  /** The whole function as position independent machine code, RET included; no stub, no handler call. */
+  readonly code?: Uint8Array;
 }
 
 /** One exported variable; `initial` is its content, in the image's writable data. */
@@ -68,6 +76,8 @@ export interface DllDefinition {
   readonly forwards?: Readonly<Record<string, string>>;
   /** Functions known by name only: name → stdcall argument words (a call is counted missing, returns 0). */
   readonly known?: Readonly<Record<string, number>>;
+  /** Fixed ordinals of exports (the others get free ones above the highest of these, or from 1). */
+  readonly ordinals?: Readonly<Record<string, number>>;
 }
 
 /** Declares a stdcall function; `args` is taken from the handler's parameter count unless given. */
