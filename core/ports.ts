@@ -278,3 +278,43 @@ export interface Emulator {
 export class InputError extends Error {
   override name = "InputError";
 }
+
+/** What one engine said of one unit, under the names the report uses. */
+export interface Finding extends ScanResult {
+  /** {@link Unit.id}. */
+  readonly unit: string;
+  readonly engine: string;
+}
+
+/** An engine and what came of it so far. */
+export interface EngineStatus extends EngineInfo {
+  /** `cut off`: failed so often that it is not asked any more; `unavailable`: could not be started. */
+  readonly state: "ready" | "cut off" | "unavailable";
+  /** Why it is not ready, in words; "" when it is. */
+  readonly detail: string;
+  /** Scans by how they ended. */
+  readonly scans: Readonly<Record<ScanStatus, number>>;
+}
+
+/** Many engines behind one face: each unit goes to all of them, bounded in number and time. */
+export interface Scanner {
+  engines(): EngineStatus[];
+  /** Scans one unit with every engine; one finding an engine, in the engines' order. Never rejects. */
+  scan(unit: Unit, signal?: AbortSignal): Promise<readonly Finding[]>;
+  close(): Promise<void>;
+}
+
+/** How a {@link Scanner} is made from engines. */
+export interface ScannerOptions {
+  /** Milliseconds one engine has for one unit. */
+  readonly timeout: number;
+  /** Units one engine is given at the same time. */
+  readonly concurrency?: number;
+  /** Failures (errors, time-outs) in a row after which an engine is cut off. */
+  readonly failures?: number;
+  /** True when every engine must start; else one that cannot is shown as `unavailable`. */
+  readonly strict?: boolean;
+}
+
+/** Starts the engines. Rejects with {@link InputError} when one refuses what the user gave it. */
+export type StartScanner = (engines: readonly Engine[], options: ScannerOptions) => Promise<Scanner>;

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from "node:crypto";
+
+/** SHA-256 of bytes, as 64 lower-case hexadecimal digits. */
+export function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
