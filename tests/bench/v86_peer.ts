@@ -47,7 +47,7 @@ export async function runOnV86(
     autostart: true,
     log_level: 0,
   });
-  let timer: number | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     const milliseconds = await new Promise<number>((resolve, reject) => {
       let begun = 0;

@@ -15,12 +15,19 @@ const symbols = {
   uc_reg_write: { parameters: ["pointer", "i32", "buffer"], result: "i32" },
   uc_reg_write_batch: { parameters: ["pointer", "buffer", "buffer", "i32"], result: "i32" },
   uc_reg_read_batch: { parameters: ["pointer", "buffer", "buffer", "i32"], result: "i32" },
-  uc_emu_start: { parameters: ["pointer", "u64", "u64", "u64", "usize"], result: "i32" },
+  // The count is a structure of one number, which is passed the same way, because a structure keeps V8 from
+  // the fast kind of call: hooks call back into JavaScript, and V8 aborts when a fast call does that.
+  uc_emu_start: { parameters: ["pointer", "u64", "u64", "u64", { struct: ["usize"] }], result: "i32" },
   uc_emu_stop: { parameters: ["pointer"], result: "i32" },
   uc_hook_add: {
     parameters: ["pointer", "buffer", "i32", "function", "pointer", "u64", "u64"],
     result: "i32",
   },
+  uc_context_alloc: { parameters: ["pointer", "buffer"], result: "i32" },
+  uc_context_save: { parameters: ["pointer", "pointer"], result: "i32" },
+  uc_context_restore: { parameters: ["pointer", "pointer"], result: "i32" },
+  uc_context_free: { parameters: ["pointer"], result: "i32" },
+  uc_ctl: { parameters: ["pointer", "i32", "u64", "u64"], result: "i32" },
   uc_strerror: { parameters: ["i32"], result: "pointer" },
 } as const;
 
@@ -34,6 +41,9 @@ export const Protection = { read: 1, write: 2, execute: 4, all: 7 } as const;
 const HOOK_INTERRUPT = 1;
 const HOOK_BLOCK = 8;
 const HOOK_INVALID_MEMORY = (1 << 4) | (1 << 5) | (1 << 6) | (1 << 7) | (1 << 8) | (1 << 9);
+
+/** `UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2)` of unicorn.h. */
+const CTL_REMOVE_CACHE = 9 | (2 << 26) | (1 << 30);
 
 /** What a run of Unicorn ended with. */
 export interface UnicornEnd {
@@ -63,6 +73,8 @@ export class Unicorn {
   readonly state = new Uint32Array(10);
   readonly #library: Library;
   readonly #engine: Deno.PointerValue;
+  readonly #count = new BigUint64Array(1);
+  readonly #fresh: Deno.PointerValue;
   readonly #keep: unknown[] = [];
   readonly #numbers = new Int32Array(STATE_REGISTERS);
   readonly #pointers = new BigUint64Array(10);
@@ -81,6 +93,10 @@ export class Unicorn {
     for (let i = 0; i < 10; i++) {
       this.#pointers[i] = BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(this.state.subarray(i))));
     }
+    const context = new BigUint64Array(1);
+    this.#check(this.#library.symbols.uc_context_alloc(this.#engine, context), "allocate a context");
+    this.#fresh = Deno.UnsafePointer.create(context[0]);
+    this.#check(this.#library.symbols.uc_context_save(this.#engine, this.#fresh), "save a context");
     const interrupt = new Deno.UnsafeCallback(
       { parameters: ["pointer", "u32", "pointer"], result: "void" } as const,
       (engine, number) => {
@@ -142,6 +158,16 @@ export class Unicorn {
       this.#library.symbols.uc_mem_write(this.#engine, BigInt(address), bytes, BigInt(bytes.length)),
       `write code at 0x${address.toString(16)}`,
     );
+    // uc_mem_write of 2.0.1 keeps blocks that were translated from the old bytes.
+    this.#check(
+      this.#library.symbols.uc_ctl(
+        this.#engine,
+        CTL_REMOVE_CACHE,
+        BigInt(address),
+        BigInt(address + bytes.length),
+      ),
+      "drop translated code",
+    );
   }
 
   /** Calls `each` with address and byte length of every block that is entered from now on. */
@@ -158,19 +184,23 @@ export class Unicorn {
     const { symbols } = this.#library;
     this.#vector = this.#address = this.#access = -1;
     symbols.uc_reg_write_batch(this.#engine, this.#numbers, this.#pointers, 10);
+    this.#count[0] = BigInt(count);
     const error = symbols.uc_emu_start(
       this.#engine,
       BigInt(this.state[8]),
       BigInt(until),
       0n,
-      BigInt(count),
+      new Uint8Array(this.#count.buffer),
     );
     symbols.uc_reg_read_batch(this.#engine, this.#numbers, this.#pointers, 10);
+    // Unicorn remembers an exception and takes the next one for a double fault.
+    if (this.#vector >= 0) symbols.uc_context_restore(this.#engine, this.#fresh);
     return { error, vector: this.#vector, address: this.#address, access: this.#access };
   }
 
   /** Frees the engine and the library. */
   close(): void {
+    this.#library.symbols.uc_context_free(this.#fresh);
     this.#library.symbols.uc_close(this.#engine);
     for (const callback of this.#callbacks) callback.close();
     this.#library.close();
