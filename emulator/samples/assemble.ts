@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Turns the texts of `asm/` into programs: Intel syntax as the assembler (Keystone) takes it, and lines of our
+ * own that begin with `%`:
+ *
+ * | line | meaning |
+ * |---|---|
+ * | `%section NAME ACCESS` | what follows goes into a section of this name; access is of `rwx` |
+ * | `%import DLL FUNCTION, …` | imports functions; each name is the label of its slot in the import table |
+ * | `%entry LABEL` | the first instruction |
+ * | `%encrypt FROM TO KEY` | after assembly the bytes between two labels are XORed with a byte; in order |
+ * | `%marker` | the bytes that the self-test's rule looks for |
+ *
+ * A `;` begins a comment.
+ *
+ * @module
+ */
+import { writePe } from "./pe_writer.ts";
+
+/** What the payloads carry; equal to what `scanners/builtin_rules.ts` looks for (a test compares them). */
+export const MARKER: string = ["UMBRA-SELFTEST", "PAYLOAD-5d1c07e9#"].join("-");
+
+const IMAGE_BASE = 0x40_0000;
+const FIRST_SECTION = IMAGE_BASE + 0x1000;
+
+/** Assembles text for an address; throws with the assembler's reason. */
+export type Assembler = (text: string, address: number) => Uint8Array;
+
+/** A text taken apart. */
+interface Source {
+  readonly sections: { readonly name: string; readonly access: string; readonly lines: string[] }[];
+  readonly imports: Map<string, string[]>;
+  readonly encrypt: { readonly from: string; readonly to: string; readonly key: number }[];
+  entry: string;
+}
+
+function parse(name: string, text: string): Source {
+  const source: Source = { sections: [], imports: new Map(), encrypt: [], entry: "" };
+  for (const [index, whole] of text.split("\n").entries()) {
+    const line = whole.replace(/;.*$/, "").trim();
+    if (line === "") continue;
+    const [directive, ...words] = line.split(/[\s,]+/);
+    const section = source.sections.at(-1);
+    const fail = (reason: string): never => {
+      throw new Error(`Cannot assemble ${name}, line ${index + 1} ("${line}"): ${reason}`);
+    };
+    if (directive === "%section") {
+      if (words.length !== 2) fail("a name and an access are wanted");
+      source.sections.push({ name: words[0], access: words[1], lines: [] });
+    } else if (directive === "%import") {
+      const known = source.imports.get(words[0]) ?? [];
+      source.imports.set(words[0], [...known, ...words.slice(1)]);
+    } else if (directive === "%entry") {
+      source.entry = words[0];
+    } else if (directive === "%encrypt") {
+      source.encrypt.push({ from: words[0], to: words[1], key: Number(words[2]) });
+    } else if (!section) {
+      fail("it stands before the first %section");
+    } else if (directive === "%marker") {
+      section.lines.push(`.ascii "${MARKER}"`);
+    } else if (directive.startsWith("%")) {
+      fail("there is no such directive");
+    } else {
+      section.lines.push(line);
+    }
+  }
+  return source;
+}
+
+/** The import section as text: directory, address table (its slots carry the functions' names), names. */
+function importSection(imports: Source["imports"]): string[] {
+  const rva = (label: string) => `.long ${label} - ${IMAGE_BASE}`;
+  const directory: string[] = [];
+  const tables: string[] = [];
+  const names: string[] = [];
+  for (const [number, [dll, functions]] of [...imports].entries()) {
+    // No lookup table: the loader takes the names from the address table, as with old linkers.
+    directory.push(".long 0, 0, 0", rva(`dll_${number}`), rva(`table_${number}`));
+    names.push(`dll_${number}:`, `.asciz "${dll}"`);
+    tables.push(`table_${number}:`);
+    for (const name of functions) {
+      tables.push(`${name}:`, rva(`name_${name}`));
+      names.push(".p2align 1, 0", `name_${name}:`, ".byte 0, 0", `.asciz "${name}"`);
+    }
+    tables.push(".long 0");
+  }
+  return [...directory, ".long 0, 0, 0, 0, 0", ...tables, ...names];
+}
+
+/**
+ * The PE file that a text describes. All sections are assembled as one run of memory; the addresses of the
+ * labels that matter come back in a table behind it. Throws an Error with the text's name for anything that
+ * is not understood.
+ */
+export function assembleProgram(name: string, text: string, assembler: Assembler): Uint8Array<ArrayBuffer> {
+  const source = parse(name, text);
+  source.sections.push({ name: ".idata", access: "rw", lines: importSection(source.imports) });
+  const labels = [source.entry, ...source.encrypt.flatMap(({ from, to }) => [from, to])];
+  const body: string[] = [];
+  for (const [index, { lines }] of source.sections.entries()) {
+    body.push(".p2align 12, 0", `section_${index}:`, ...lines, `section_end_${index}:`);
+    labels.push(`section_${index}`, `section_end_${index}`);
+  }
+  body.push(".p2align 12, 0", ...labels.map((label) => `.long ${label}`));
+  let memory: Uint8Array;
+  try {
+    memory = assembler(body.join("\n"), FIRST_SECTION);
+  } catch (cause) {
+    throw new Error(`Cannot assemble ${name}: ${(cause as Error).message}`, { cause });
+  }
+
+  // The assembler gives nothing back, without a word, for some texts it does not take.
+  if (memory.length < 4 * labels.length) throw new Error(`Cannot assemble ${name}: the assembler gave up`);
+  const table = new DataView(memory.buffer, memory.byteOffset + memory.length - 4 * labels.length);
+  const address = (label: string) => table.getUint32(4 * labels.indexOf(label), true);
+  for (const { from, to, key } of source.encrypt) {
+    for (let at = address(from); at < address(to); at++) memory[at - FIRST_SECTION] ^= key;
+  }
+  const sections = source.sections.map(({ name, access }, index) => {
+    const [start, end] = [address(`section_${index}`), address(`section_end_${index}`)];
+    return {
+      name,
+      access,
+      rva: start - IMAGE_BASE,
+      bytes: memory.slice(start - FIRST_SECTION, end - FIRST_SECTION),
+    };
+  });
+  return writePe({
+    imageBase: IMAGE_BASE,
+    entryPoint: address(source.entry) - IMAGE_BASE,
+    sections,
+    imports: { rva: sections.at(-1)!.rva, size: 20 * (source.imports.size + 1) },
+  });
+}
+
+/** The assembler of npm's `keystone-wasm`, for 32-bit x86 code. */
+export async function loadAssembler(): Promise<Assembler> {
+  const { Const, Keystone, loadKeystone } = await import("keystone-wasm");
+  await loadKeystone();
+  const keystone = new Keystone(Const.KS_ARCH_X86, Const.KS_MODE_32);
+  return (text, address) => keystone.asm(text, { address });
+}

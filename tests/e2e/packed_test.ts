@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Programs packed by real packers, from Debian's clamav-testfiles: one host program, whose .text is known.
+import assert from "node:assert/strict";
+import { need } from "../means.ts";
+import { anyHolds, emulate, indexOf, umbra, withFolder, yaraRule } from "./umbra.ts";
+import { readPe } from "./pe.ts";
+
+const FILES = "/usr/share/clamav-testfiles";
+const ignore = !need("clamav-testfiles");
+
+/** The host's `.text`: 0xf7 bytes at RVA 0x1000 of the file that carries it in the clear. */
+function hostText(): Uint8Array {
+  const text = readPe(Deno.readFileSync(`${FILES}/clam-fsg.exe`)).sections[0];
+  assert.equal(text.rva, 0x1000);
+  return text.bytes.subarray(0, 0xf7);
+}
+
+/** 32 bytes of it that hold no address. */
+function hostSignature(): Uint8Array {
+  return hostText().subarray(0x42, 0x62);
+}
+
+for (const packer of ["upx", "mew"]) {
+  Deno.test({
+    name: `clam-${packer}.exe: the host's code stands in pages, regions and rebuilt images`,
+    ignore,
+    fn: () =>
+      withFolder(async (folder) => {
+        const { output } = await emulate(`${FILES}/clam-${packer}.exe`, folder, "--no-scan");
+        const text = hostText();
+        const pages = output.pagesAt(0x401000);
+        assert.ok(
+          pages.some((page) => indexOf(page, text) === 0),
+          "no page at 00401000 begins with the host's .text",
+        );
+        assert.ok(anyHolds(output.files("regions"), text), "no region holds the host's .text");
+        const code = output.files("images").some(({ bytes }) =>
+          readPe(bytes).sections.some((section) =>
+            section.access.execute && indexOf(section.bytes, text) >= 0
+          )
+        );
+        assert.ok(code, "no rebuilt image holds the host's .text in an executable section");
+        const { pages: counts } = output.report;
+        assert.equal(counts.seen, counts.stored + counts.deduplicated + counts.lost);
+        assert.equal(counts.lost, 0);
+      }),
+  });
+
+  Deno.test({
+    name: `clam-${packer}.exe: a rule on the host's code is blind to the file and sees the emulation`,
+    ignore,
+    fn: () =>
+      withFolder(async (folder) => {
+        const rules = `${folder}/host.yar`;
+        Deno.writeTextFileSync(rules, yaraRule("host_code", hostSignature()));
+        const file = `${FILES}/clam-${packer}.exe`;
+        const scanned = await umbra(["scan", file, "--engine", "yara", "--rules", rules]);
+        assert.equal(scanned.code, 0, scanned.stdout + scanned.stderr);
+        const { code, output } = await emulate(file, `${folder}/out`, "--engine", "yara", "--rules", rules);
+        assert.equal(code, 1);
+        const { report } = output;
+        assert.equal(report.verdict, "malicious");
+        const kinds = new Set(
+          report.findings.filter(({ threat }) => threat?.includes("host_code")).map(({ unit }) =>
+            unit.split(":")[0]
+          ),
+        );
+        assert.deepEqual([...kinds].sort(), ["image", "page", "region"]);
+      }),
+  });
+}
+
+Deno.test({
+  name: "the host program in the clear runs to its end",
+  ignore,
+  fn: () =>
+    withFolder(async (folder) => {
+      const { code, output } = await emulate(`${FILES}/clam-fsg.exe`, folder);
+      assert.equal(code, 0);
+      const { report } = output;
+      assert.equal(report.end.reason, "exited");
+      assert.equal(report.verdict, "clean");
+      assert.deepEqual(report.missing, []);
+    }),
+});
+
+for (const packer of ["upx", "mew", "petite"]) {
+  Deno.test({
+    name: `clam-${packer}.exe: two runs give the same bytes, order and counts`,
+    ignore,
+    fn: () =>
+      withFolder(async (folder) => {
+        const outputs = [];
+        for (const name of ["first", "second"]) {
+          const { output } = await emulate(`${FILES}/clam-${packer}.exe`, `${folder}/${name}`);
+          outputs.push({
+            // The one field that may differ is the time it took.
+            report: JSON.parse(JSON.stringify(output.report, (key, value) => key === "seconds" ? 0 : value)),
+            events: Deno.readTextFileSync(`${output.folder}/events.jsonl`),
+            names: ["pages", "regions", "images"].map((kind) => output.names(kind)),
+          });
+        }
+        assert.deepEqual(outputs[0], outputs[1]);
+        assert.ok(outputs[0].events.length > 0);
+      }),
+  });
+}
