@@ -185,6 +185,8 @@ export interface Files {
   read(path: string): Uint8Array | undefined;
   write(path: string, bytes: Uint8Array): boolean;
   remove(path: string): boolean;
+  /** Names of the files and directories in a directory, sorted. */
+  list?(directory: string): readonly string[];
   /** Resolves against the current directory. */
   absolute(path: string): string;
   currentDirectory: string;
