@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Built artefacts that the program carries: WebAssembly modules, sample programs, built-in rules.
+ * Built artefacts that the program carries: WebAssembly modules, sample programs, built-in rules, workers.
  *
  * @module
  */
@@ -24,4 +24,15 @@ export function asset(name: string): Uint8Array<ArrayBuffer> {
   } catch (cause) {
     throw new Error(`Cannot load the built artefact "${name}": run "deno task build" first`, { cause });
   }
+}
+
+/**
+ * What to start a worker from, given the URL of its module in the source tree: that URL, or in the packaged
+ * executable a URL of the bundled script that was provided as `worker/<file name>.js`.
+ */
+export function workerUrl(module: URL): string {
+  const name = module.pathname.split("/").at(-1)!.replace(/\.ts$/, ".js");
+  const script = bundled.get(`worker/${name}`);
+  if (!script) return module.href;
+  return URL.createObjectURL(new Blob([script as BlobPart], { type: "application/javascript" }));
 }
