@@ -2,13 +2,13 @@
 import { asset } from "./assets.ts";
 
 /**
- * Bytes of a WebAssembly module that an npm package carries: the artefact `name` where one was provided (the
- * packaged executable), else the file `name` beside `entry`, the resolved URL of the package's entry module.
+ * Bytes of a WebAssembly module that an npm package carries, where one was provided as the artefact `name` (the
+ * packaged executable does); undefined when the package's own file is to be read.
  */
-export function npmWasm(name: string, entry: string): Uint8Array<ArrayBuffer> {
+export function providedWasm(name: string): Uint8Array<ArrayBuffer> | undefined {
   try {
     return asset(name);
   } catch {
-    return Deno.readFileSync(new URL(name, entry));
+    return undefined;
   }
 }

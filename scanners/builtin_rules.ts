@@ -21,7 +21,10 @@ export const EICAR: string = [
 ].join("").split("").reverse().join("");
 
 /** Names of the built-in rules, as they stand in findings. */
-export const BUILTIN_RULES = { selftest: "UMBRA_selftest_payload", eicar: "UMBRA_EICAR_test_string" } as const;
+export const BUILTIN_RULES = {
+  selftest: "UMBRA_selftest_payload",
+  eicar: "UMBRA_EICAR_test_string",
+} as const;
 
 function hexString(text: string): string {
   return [...new TextEncoder().encode(text)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
