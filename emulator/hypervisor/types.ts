@@ -39,8 +39,16 @@ export interface Vcpu {
   writeVirtual(va: number, bytes: Uint8Array): void;
 }
 
+/** Devices at I/O ports. A port without a device reads as ones. */
+export interface PortHandler {
+  read(port: number, size: 1 | 2 | 4, vcpu: Vcpu): number;
+  write(port: number, size: 1 | 2 | 4, value: number, vcpu: Vcpu): void;
+}
+
 /** A domain: guest-physical memory, vCPUs, shadow paging. */
 export interface Domain {
+  /** What answers IN and OUT; none at first. */
+  onPort?: PortHandler | undefined;
   readonly id: number;
   /** Guest frames from 0 to this number (exclusive) exist. */
   readonly guestFrames: number;

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Answers the CPU's TLB misses: from the shadow tables, or by a shadow fault. What Xen's `sh_page_fault` does:
+ * the guest's own tables decide whether the access is the guest's business; if not, a shadow entry is computed,
+ * shown to the monitor and written.
+ *
+ * @module
+ */
+import { Access, type FrameMemory, TRANSLATE_HOLD, type Translation } from "../machine/types.ts";
+import {
+  directoryFlags,
+  ErrorCode,
+  frameOf,
+  highOf,
+  leafFlags,
+  lowOf,
+  narrows,
+  NO_EXECUTE,
+  PRESENT,
+  USER,
+  WRITABLE,
+} from "./entries.ts";
+import { PagingMode } from "./guest_walk.ts";
+import type { PhysicalMap } from "./p2m.ts";
+import { Kind } from "./pool.ts";
+import type { Reporter, VcpuPaging } from "./report.ts";
+import type { ShadowTables } from "./shadow.ts";
+import type { TableSync } from "./sync.ts";
+
+const READABLE_BIT = 1;
+const WRITABLE_BIT = 2;
+const EXECUTABLE_BIT = 4;
+
+/** Shadow paging of one domain. */
+export class ShadowPaging {
+  readonly #memory: FrameMemory;
+  readonly #map: PhysicalMap;
+  readonly #tables: ShadowTables;
+  readonly #sync: TableSync;
+  readonly #reporter: Reporter;
+  readonly #sink: number;
+
+  /** `sink` is a machine frame for guest addresses behind which there is no memory. */
+  constructor(
+    memory: FrameMemory,
+    map: PhysicalMap,
+    tables: ShadowTables,
+    sync: TableSync,
+    reporter: Reporter,
+    sink: number,
+  ) {
+    this.#memory = memory;
+    this.#map = map;
+    this.#tables = tables;
+    this.#sync = sync;
+    this.#reporter = reporter;
+    this.#sink = sink;
+  }
+
+  /** The answer to a TLB miss. */
+  translate(vcpu: VcpuPaging, va: number, access: Access, user: boolean): Translation {
+    va >>>= 0;
+    const { pool } = this.#tables;
+    const directory = vcpu.root.directories[va >>> 30];
+    if (directory >= 0) {
+      const index = (va >>> 21) & 511;
+      const directoryLow = pool.readLow(directory, index);
+      if (directoryLow & PRESENT) {
+        const directoryHigh = pool.readHigh(directory, index);
+        const table = pool.slotOf(frameOf(directoryHigh, directoryLow));
+        const lo = pool.readLow(table, (va >>> 12) & 511);
+        if (lo & PRESENT) {
+          const hi = pool.readHigh(table, (va >>> 12) & 511);
+          const rights = permissions(lo & directoryLow, hi | directoryHigh, user);
+          if (rights & neededBit(access)) return frameOf(hi, lo) * 8 + rights;
+        }
+      }
+    }
+    return this.fault(vcpu, va, access, user);
+  }
+
+  /** A shadow fault: the guest's own #PF, a hold, or a new shadow entry. */
+  fault(vcpu: VcpuPaging, va: number, access: Access, user: boolean): Translation {
+    const { walk } = vcpu;
+    const write = access === Access.write;
+    const fetch = access === Access.fetch;
+    if (walk.stale) this.pagingChanged(vcpu);
+    if (!walk.walk(va, write, fetch, user)) return -1 - walk.errorCode;
+    if (this.#sync.pending) this.#touch(vcpu, va);
+
+    const { gfn } = walk;
+    const mfn = this.#map.machineFrame(gfn);
+    if (mfn < 0) return this.#nowhere(write, fetch);
+    const tables = this.#tables;
+    const { pool } = tables;
+    const table = this.#table(vcpu, va);
+    const index = (va >>> 12) & 511;
+
+    let newLo = lowOf(mfn, leafFlags(walk.l1Lo));
+    const newHi = (highOf(mfn) | (walk.nxe ? walk.l1Hi & NO_EXECUTE : 0)) >>> 0;
+    if (tables.isTable(gfn)) {
+      if (write) this.#letWrite(vcpu, gfn);
+      else if (!this.#sync.isOut(gfn)) newLo = (newLo & ~WRITABLE) >>> 0;
+    }
+    const errorCode = (pool.readLow(table, index) & PRESENT ? ErrorCode.present : 0) |
+      (write ? ErrorCode.write : 0) | (user ? ErrorCode.user : 0) | (fetch ? ErrorCode.fetch : 0);
+    if (this.#reporter.fault(vcpu, va, errorCode, table, newHi, newLo, mfn)) return TRANSLATE_HOLD;
+
+    // The monitor may have revoked entries, this one too: what stands is read after it.
+    const oldLo = pool.readLow(table, index);
+    const oldHi = pool.readHigh(table, index);
+    const hi = this.#reporter.newHi;
+    const lo = this.#reporter.newLo;
+    tables.setEntry(table, index, hi, lo);
+    if (narrows(oldHi, oldLo, hi, lo)) tables.flushFrame(frameOf(oldHi, oldLo));
+    // What ring 0 may still write without an entry that says so must not outlive the turn to code.
+    if (fetch && tables.writableWithoutEntry.delete(mfn)) tables.flushFrame(mfn);
+
+    let rights = permissions(lo & walk.l2Lo, hi | (walk.nxe ? walk.l2Hi : 0), user);
+    if (walk.overridesReadOnly) {
+      // CR0.WP is clear and the guest's entry read-only: the write is allowed to ring 0 and to nobody else,
+      // so it is in this CPU's TLB only.
+      rights |= WRITABLE_BIT;
+      tables.writableWithoutEntry.add(mfn);
+    }
+    if (!(rights & neededBit(access))) {
+      throw new Error(
+        `Cannot answer the shadow fault at 0x${va.toString(16)}: the monitor refused the access itself ` +
+          `(error code ${errorCode}, entry 0x${lo.toString(16)})`,
+      );
+    }
+    return mfn * 8 + rights;
+  }
+
+  /**
+   * Machine frame behind an address for an access that the guest's tables allow, without an entry made for
+   * it: for the guest kernel's model while the monitor holds the vCPU. -1 - error code when they refuse.
+   */
+  frameWithoutEntry(vcpu: VcpuPaging, va: number, write: boolean): number {
+    const { walk } = vcpu;
+    if (!walk.walk(va, write, false, false)) return -1 - walk.errorCode;
+    const mfn = this.#map.machineFrame(walk.gfn);
+    if (write && mfn >= 0 && this.#tables.isTable(walk.gfn)) this.#letWrite(vcpu, walk.gfn);
+    return mfn < 0 ? this.#sink : mfn;
+  }
+
+  /** INVLPG: what the guest changed in its tables before it holds from here on. */
+  invalidate(vcpu: VcpuPaging): void {
+    if (this.#sync.pending) this.#sync.resync(vcpu);
+  }
+
+  /**
+   * CR3, CR0, CR4 or EFER was loaded: tables are in sync from here on, the vCPU's level-3 table leads to the
+   * shadows of its directories. Shadows made under another way of paging are dropped.
+   */
+  pagingChanged(vcpu: VcpuPaging): void {
+    const { walk } = vcpu;
+    const { mode, nxe, largePages } = walk;
+    this.invalidate(vcpu);
+    walk.reload();
+    if (walk.mode !== mode || walk.nxe !== nxe || walk.largePages !== largePages) this.#tables.blow();
+    this.#attach(vcpu);
+  }
+
+  #attach(vcpu: VcpuPaging): void {
+    const { root, walk } = vcpu;
+    // The identity map does not depend on CR3.
+    if (walk.mode === PagingMode.off) return;
+    for (let gigabyte = 0; gigabyte < 4; gigabyte++) {
+      const gfn = walk.directory(gigabyte);
+      this.#tables.setDirectory(root, gigabyte, gfn < 0 ? -1 : this.#findDirectory(vcpu, gfn, gigabyte));
+    }
+  }
+
+  #findDirectory(vcpu: VcpuPaging, gfn: number, gigabyte: number): number {
+    if (this.#map.machineFrame(gfn) < 0) return -1;
+    return vcpu.walk.mode === PagingMode.pae
+      ? this.#tables.pool.find(Kind.l2, gfn, 0)
+      : this.#tables.pool.find(Kind.l2Legacy, gfn, gigabyte);
+  }
+
+  /** The level-1 shadow for an address just walked, made and linked if need be. */
+  #table(vcpu: VcpuPaging, va: number): number {
+    const tables = this.#tables;
+    const { walk, root } = vcpu;
+    const hi = walk.nxe ? walk.l2Hi & NO_EXECUTE : 0;
+    const flags = directoryFlags(walk.l2Lo);
+    const index = (va >>> 21) & 511;
+    let directory = root.directories[va >>> 30];
+    if (directory >= 0) {
+      const child = tables.child(directory, index);
+      if (child >= 0) {
+        if (tables.shadows(child, walk.l2Hi, walk.l2Lo, walk.l1Table < 0)) {
+          tables.setLink(directory, index, child, hi, flags);
+          return child;
+        }
+        this.#sync.reportTable(vcpu, child);
+        tables.unlink(directory, index);
+      }
+    }
+    // A fault needs at most a directory and a table.
+    if (tables.pool.free < 2) {
+      this.invalidate(vcpu);
+      tables.blow();
+      directory = -1;
+    }
+    if (directory < 0) {
+      directory = this.#newDirectory(vcpu, va >>> 30);
+      tables.setDirectory(root, va >>> 30, directory);
+    }
+    const base = (va & 0xffe0_0000) >>> 0;
+    const table = this.#findTable(vcpu, base);
+    tables.link(directory, index, table, base, hi, flags);
+    return table;
+  }
+
+  #newDirectory(vcpu: VcpuPaging, gigabyte: number): number {
+    const { pool } = this.#tables;
+    const { mode, l2Table } = vcpu.walk;
+    const va = (gigabyte << 30) >>> 0;
+    if (mode === PagingMode.off) return pool.allocate(Kind.l2Identity, -1, gigabyte, va);
+    const known = this.#findDirectory(vcpu, l2Table, gigabyte);
+    if (known >= 0) return known;
+    this.#protect(vcpu, l2Table);
+    return mode === PagingMode.pae
+      ? pool.allocate(Kind.l2, l2Table, 0, va)
+      : pool.allocate(Kind.l2Legacy, l2Table, gigabyte, va);
+  }
+
+  #findTable(vcpu: VcpuPaging, base: number): number {
+    const tables = this.#tables;
+    const { mode, l1Table, l2Hi, l2Lo } = vcpu.walk;
+    if (l1Table < 0) return tables.splinter(l2Hi, l2Lo, base);
+    const kind = mode === PagingMode.pae ? Kind.l1 : Kind.l1Legacy;
+    const part = mode === PagingMode.pae ? 0 : (base >>> 21) & 1;
+    const known = tables.pool.find(kind, l1Table, part);
+    if (known >= 0) return known;
+    this.#protect(vcpu, l1Table);
+    return tables.pool.allocate(kind, l1Table, part, base);
+  }
+
+  /**
+   * A guest frame becomes a shadowed table. If it is mapped writable just now it starts out of sync: an
+   * instruction in the middle of which this happens may hold such a translation already.
+   */
+  #protect(vcpu: VcpuPaging, gfn: number): void {
+    const tables = this.#tables;
+    const mfn = this.#map.machineFrame(gfn);
+    const writable = tables.countMappings(mfn, WRITABLE) > 0 || tables.writableWithoutEntry.has(mfn);
+    if (!tables.isTable(gfn) && writable) this.#sync.markOut(vcpu, gfn);
+  }
+
+  /** The guest's CPU writes into a shadowed table: directories that are not in use are no longer shadowed. */
+  #letWrite(vcpu: VcpuPaging, gfn: number): void {
+    const tables = this.#tables;
+    const { pool } = tables;
+    const directories: number[] = [];
+    for (let slot = pool.first(gfn); slot >= 0; slot = pool.next(slot)) {
+      const isDirectory = pool.kind[slot] === Kind.l2 || pool.kind[slot] === Kind.l2Legacy;
+      if (!isDirectory || tables.isLoaded(slot)) {
+        this.#sync.markOut(vcpu, gfn);
+        return;
+      }
+      directories.push(slot);
+    }
+    for (const slot of directories) tables.destroyDirectory(slot);
+  }
+
+  /** The two guest entries just walked may be newer than their shadows. */
+  #touch(vcpu: VcpuPaging, va: number): void {
+    const { mode, l1Table, l2Table } = vcpu.walk;
+    const wide = mode === PagingMode.pae;
+    if (l2Table >= 0) {
+      this.#sync.touch(vcpu, l2Table, wide ? ((va >>> 21) & 511) * 8 : (va >>> 22) * 4);
+    }
+    if (l1Table >= 0) {
+      this.#sync.touch(vcpu, l1Table, wide ? ((va >>> 12) & 511) * 8 : ((va >>> 12) & 1023) * 4);
+    }
+  }
+
+  /** No memory there: reads give ones, writes are lost. Never in the shadow, so each miss comes by here. */
+  #nowhere(write: boolean, fetch: boolean): Translation {
+    this.#memory.frame(this.#sink).fill(0xff);
+    return this.#sink * 8 +
+      (READABLE_BIT | (write ? WRITABLE_BIT : 0) | (fetch ? EXECUTABLE_BIT : 0));
+  }
+}
+
+function neededBit(access: Access): number {
+  return access === Access.read ? READABLE_BIT : access === Access.write ? WRITABLE_BIT : EXECUTABLE_BIT;
+}
+
+/** What entries of both levels together allow; `lo` is their AND, `hi` their OR. */
+function permissions(lo: number, hi: number, user: boolean): number {
+  if (!(lo & PRESENT) || (user && !(lo & USER))) return 0;
+  return READABLE_BIT | (lo & WRITABLE ? WRITABLE_BIT : 0) | (hi & NO_EXECUTE ? 0 : EXECUTABLE_BIT);
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A virtual CPU: a CPU with shadow paging around it, and the guest kernel's model reaching guest memory through
+ * the same paging.
+ *
+ * @module
+ */
+import {
+  Access,
+  type Cpu,
+  type CpuExit,
+  type CpuHost,
+  PAGE_SIZE,
+  TRANSLATE_HOLD,
+  type Translation,
+} from "../machine/types.ts";
+import { ErrorCode } from "./entries.ts";
+import type { GuestWalk } from "./guest_walk.ts";
+import type { VcpuPaging } from "./report.ts";
+import type { ShadowRoot } from "./shadow.ts";
+import { GuestPageFault, type PortHandler, type Vcpu } from "./types.ts";
+import { Vmcs } from "./vmcs.ts";
+
+const HELD: CpuExit = { kind: "held" };
+/** Most bytes one call of readVirtual or writeVirtual moves. */
+const LARGEST_COPY = 64 * 1024 * 1024;
+
+/** What a vCPU needs of its domain. */
+export interface VcpuHome {
+  translate(vcpu: VcpuPaging, va: number, access: Access, user: boolean): Translation;
+  frameWithoutEntry(vcpu: VcpuPaging, va: number, write: boolean): number;
+  invalidate(vcpu: VcpuPaging): void;
+  /** Control registers changed: shadow paging follows; `root`: CR3 may be another one, the monitor is told. */
+  controlChanged(vcpu: VcpuPaging, root: boolean): void;
+  /** The live bytes of a machine frame. */
+  frame(mfn: number): Uint8Array;
+  /** Bytes of a frame were changed by the kernel's model. */
+  frameWritten(mfn: number, offset: number, length: number): void;
+  readonly onPort: PortHandler | undefined;
+}
+
+/** An access that was completed although the monitor held the vCPU: shown to the monitor again later. */
+interface Deferred {
+  readonly cr3: number;
+  readonly va: number;
+  readonly access: Access;
+}
+
+/** The model's vCPU. */
+export class VcpuModel implements Vcpu, VcpuPaging, CpuHost {
+  readonly vmcs: Vmcs;
+  readonly #home: VcpuHome;
+  readonly #deferred: Deferred[] = [];
+  #held = false;
+  #running = false;
+
+  constructor(
+    readonly index: number,
+    readonly cpu: Cpu,
+    readonly walk: GuestWalk,
+    readonly root: ShadowRoot,
+    home: VcpuHome,
+  ) {
+    this.#home = home;
+    this.vmcs = new Vmcs(cpu);
+    cpu.host = this;
+  }
+
+  get held(): boolean {
+    return this.#held;
+  }
+
+  /** The monitor's vcpu_hold. */
+  hold(): void {
+    this.#held = true;
+    if (this.#running) this.cpu.requestStop();
+  }
+
+  /** The monitor's vcpu_release. */
+  release(): void {
+    this.#held = false;
+  }
+
+  run(limit: number): CpuExit {
+    this.#follow();
+    if (!this.#held) this.#showDeferred();
+    if (this.#held) return HELD;
+    this.#running = true;
+    try {
+      const exit = this.cpu.run(limit);
+      return exit.kind === "stop" && this.#held ? HELD : exit;
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  loadCr3(value: number): void {
+    this.cpu.cr3 = value >>> 0;
+    this.#home.controlChanged(this, true);
+  }
+
+  readVirtual(va: number, length: number): Uint8Array {
+    this.#probe(va, length, Access.read);
+    const bytes = new Uint8Array(length);
+    this.#pieces(va, length, (at, done, size) => {
+      const mfn = this.#frameFor(at, Access.read);
+      const offset = at % PAGE_SIZE;
+      bytes.set(this.#home.frame(mfn).subarray(offset, offset + size), done);
+    });
+    return bytes;
+  }
+
+  writeVirtual(va: number, bytes: Uint8Array): void {
+    // All pages first: a refused one leaves nothing half written.
+    this.#probe(va, bytes.length, Access.write);
+    this.#pieces(va, bytes.length, (at, done, size) => {
+      const mfn = this.#frameFor(at, Access.write);
+      const offset = at % PAGE_SIZE;
+      this.#home.frame(mfn).set(bytes.subarray(done, done + size), offset);
+      this.#home.frameWritten(mfn, offset, size);
+    });
+  }
+
+  translate(va: number, access: Access, user: boolean): Translation {
+    return this.#home.translate(this, va, access, user);
+  }
+
+  controlRegisterWritten(register: 0 | 3 | 4, _value: number): void {
+    this.#home.controlChanged(this, register === 3);
+  }
+
+  invalidatePage(_va: number): void {
+    this.#home.invalidate(this);
+  }
+
+  portRead(port: number, size: 1 | 2 | 4): number {
+    // An empty bus reads as ones.
+    return this.#home.onPort?.read(port, size, this) ?? (size === 4 ? 0xffff_ffff : (1 << (size * 8)) - 1);
+  }
+
+  portWrite(port: number, size: 1 | 2 | 4, value: number): void {
+    this.#home.onPort?.write(port, size, value, this);
+  }
+
+  /** Takes in control registers that were set from outside. */
+  #follow(): void {
+    if (!this.walk.changed) return;
+    this.cpu.flushAll();
+    this.#home.controlChanged(this, true);
+  }
+
+  #probe(va: number, length: number, access: Access): void {
+    if (!Number.isInteger(length) || length < 0 || length > LARGEST_COPY) {
+      throw new RangeError(
+        `Cannot access ${length} bytes at guest address 0x${
+          (va >>> 0).toString(16)
+        }: 0 to ${LARGEST_COPY} go`,
+      );
+    }
+    this.#follow();
+    this.#pieces(va, length, (at) => void this.#frameFor(at, access));
+  }
+
+  /** Calls back for each page's part of a range: address, bytes before it, bytes in it. Wraps at 4 GiB. */
+  #pieces(va: number, length: number, piece: (at: number, done: number, size: number) => void): void {
+    for (let done = 0; done < length;) {
+      const at = (va + done) >>> 0;
+      const size = Math.min(length - done, PAGE_SIZE - at % PAGE_SIZE);
+      piece(at, done, size);
+      done += size;
+    }
+  }
+
+  /** Machine frame for an access with ring 0's rights. Throws GuestPageFault. */
+  #frameFor(va: number, access: Access): number {
+    let answer = this.#home.translate(this, va, access, false);
+    if (answer === TRANSLATE_HOLD) {
+      this.#defer(va, access);
+      const frame = this.#home.frameWithoutEntry(this, va, access === Access.write);
+      answer = frame < 0 ? frame : frame * 8;
+    }
+    if (answer < 0) throw new GuestPageFault(va, (-1 - answer) & ~ErrorCode.fetch);
+    return Math.floor(answer / 8);
+  }
+
+  #defer(va: number, access: Access): void {
+    const { cr3 } = this.cpu;
+    const page = (va & ~(PAGE_SIZE - 1)) >>> 0;
+    if (this.#deferred.some((d) => d.cr3 === cr3 && d.va === page && d.access === access)) return;
+    this.#deferred.push({ cr3, va: page, access });
+  }
+
+  /** Shows the monitor what it has not seen yet, in the address space it happened in. */
+  #showDeferred(): void {
+    const own = this.cpu.cr3;
+    while (this.#deferred.length > 0) {
+      const { cr3, va, access } = this.#deferred[0];
+      if (cr3 !== this.cpu.cr3) this.loadCr3(cr3);
+      if (this.#home.translate(this, va, access, false) === TRANSLATE_HOLD) break;
+      this.#deferred.shift();
+    }
+    if (this.cpu.cr3 !== own) this.loadCr3(own);
+  }
+}
