@@ -6,12 +6,13 @@
  * @module
  */
 import { V86 } from "v86";
+import { cpuTime } from "./measure.ts";
 import { MEMORY_SIZE } from "./workloads.ts";
 
 /** What one run of a program on v86 gave. */
 export interface V86Run {
-  /** Milliseconds between `S` and `E` on the serial port. */
-  readonly milliseconds: number;
+  /** Milliseconds of processor time, all threads of the process, between `S` and `E` on the serial port. */
+  readonly cpuMilliseconds: number;
   /** The bytes asked for, read when the program had ended. */
   readonly output: Uint8Array;
 }
@@ -49,15 +50,15 @@ export async function runOnV86(
   });
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
-    const milliseconds = await new Promise<number>((resolve, reject) => {
+    const cpuMilliseconds = await new Promise<number>((resolve, reject) => {
       let begun = 0;
       timer = setTimeout(() => reject(new Error(`Cannot time v86: no end within ${limit} ms`)), limit);
       emulator.add_listener("serial0-output-byte", (byte: number) => {
-        if (byte === 0x53) begun = performance.now();
-        if (byte === 0x45) resolve(performance.now() - begun);
+        if (byte === 0x53) begun = cpuTime();
+        if (byte === 0x45) resolve(cpuTime() - begun);
       });
     });
-    return { milliseconds, output: emulator.read_memory(read.address, read.length).slice() };
+    return { cpuMilliseconds, output: emulator.read_memory(read.address, read.length).slice() };
   } finally {
     clearTimeout(timer);
     await emulator.destroy();

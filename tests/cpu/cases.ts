@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { Random } from "./random.ts";
+import type { Random } from "./random.ts";
 import { Flag, type Row, rows, shiftNames, undefinedAfterShift, undefinedFlags } from "./rows.ts";
 
 /** Memory that cases run in; user pages, identity-mapped, shared layout of both engines. */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Instruction, type Poke, prepare, undefinedAfter } from "./cases.ts";
+import { type Instruction, type Poke, undefinedAfter } from "./cases.ts";
 import { Random } from "./random.ts";
 import { UmbraSide } from "./umbra_side.ts";
 import { type Outcome, UnicornSide, Windows } from "./unicorn_side.ts";
@@ -64,11 +64,12 @@ function describe(
 }
 
 /** Compares engines over instructions that `make` supplies, each from `states` random states. */
-export async function compare(options: {
+export async function compare<I extends Instruction>(options: {
   readonly seed: number;
   readonly instructions: number;
   readonly states: number;
-  readonly make: (r: Random, index: number) => Instruction;
+  readonly make: (r: Random, index: number) => I;
+  readonly prepare: (instruction: I, r: Random, state: Uint32Array, poke: Poke) => void;
   /** Stop after so many differences. */
   readonly most?: number;
 }): Promise<Comparison> {
@@ -101,7 +102,7 @@ export async function compare(options: {
       for (let s = 0; s < options.states; s++) {
         cases++;
         pokes.length = 0;
-        prepare(instruction, r, before, poke);
+        options.prepare(instruction, r, before, poke);
         for (const [address, value] of pokes) umbra.poke(address, value);
         const a = unicorn.run(before);
         const b = umbra.run(before);

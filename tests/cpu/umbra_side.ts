@@ -156,7 +156,7 @@ export class UmbraSide {
     this.#placed = instruction;
   }
 
-  /** Runs the placed instruction once from `before`. */
+  /** Runs the placed instruction, or the sequence of them, from `before` until EIP is elsewhere. */
   run(before: State): Outcome {
     const { cpu, outcome } = this;
     for (let i = 0; i < 8; i++) cpu.setRegister(i, before[i]);
@@ -164,6 +164,7 @@ export class UmbraSide {
     cpu.eflags = before[9];
     outcome.vector = -1;
     outcome.errorCode = outcome.address = 0;
+    const { address, bytes } = this.#placed!;
     // A repeated string instruction may take several steps.
     for (let step = 0; step < 100; step++) {
       const exit = cpu.run(1);
@@ -178,7 +179,8 @@ export class UmbraSide {
           `Cannot run ${this.#placed?.bytes.toHex()}: the CPU left with ${exit.kind} ${detail}`,
         );
       }
-      if (cpu.eip !== before[8] || cpu.cpl === 0) break;
+      const offset = cpu.eip - address;
+      if (offset < 0 || offset >= bytes.length || cpu.cpl === 0) break;
     }
     for (let i = 0; i < 8; i++) outcome.state[i] = cpu.getRegister(i);
     outcome.state[8] = cpu.eip;
