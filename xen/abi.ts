@@ -249,7 +249,8 @@ export const STRUCTS = {
   },
   copy: {
     name: "copy",
-    note: "Argument of copy; the result is the number of pages that were there. Missing pages are zero.",
+    note:
+      "Argument of copy; the result is the number of pages that were there. Places of missing pages stay as they were.",
     fields: [
       u32("abi"),
       u32("domain"),

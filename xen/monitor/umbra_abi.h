@@ -188,7 +188,7 @@ struct umbra_process {
 };
 _Static_assert(sizeof(struct umbra_process) == 1616, "umbra_process");
 
-/* Argument of copy; the result is the number of pages that were there. Missing pages are zero. */
+/* Argument of copy; the result is the number of pages that were there. Places of missing pages stay as they were. */
 struct umbra_copy {
     uint32_t abi;                      /*    0 */
     uint32_t domain;                   /*    4 */

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * In whose name things happen: processes rebuilt from the guest's own structures, once a CR3 load, and the set
+ * of those that are watched. Everything read is the guest's word: reads are bounded, and what cannot be read
+ * is left out and said to be missing.
+ */
+#include "internal.h"
+#include "profile.h"
+
+/* What a CR3 load tells: whose address space, and whose thread. */
+struct identity {
+    uint32_t cr3;
+    uint32_t object; /* process of the address space; 0 unknown */
+    uint32_t owner;  /* process of the thread; 0 unknown */
+};
+
+static uint32_t segment_base(const uint8_t *descriptor)
+{
+    return descriptor[2] | (uint32_t)descriptor[3] << 8 | (uint32_t)descriptor[4] << 16 |
+           (uint32_t)descriptor[7] << 24;
+}
+
+/* The running thread's object, by the GDT (SDM volume 3, section 3.4.5) and the KPCR; 0 unknown. */
+static uint32_t current_thread(struct umbra_domain *domain, uint32_t vcpu, uint32_t cr3)
+{
+    const struct umbra_profile *profile = domain->profile;
+    uint8_t descriptor[8];
+    uint32_t thread, gdt = umbra_ops->vcpu_gdt_base(domain->id, vcpu);
+
+    if ( umbra_read_virtual(domain, cr3, gdt + profile->gdt_kpcr * 8, descriptor, 8) ||
+         segment_base(descriptor) < profile->kernel_base ||
+         !umbra_read_u32(domain, cr3, segment_base(descriptor) + profile->pcr_thread, &thread) ||
+         thread < profile->kernel_base )
+        return 0;
+    return thread;
+}
+
+uint32_t umbra_process_thread(struct umbra_domain *domain, uint32_t vcpu)
+{
+    uint32_t id = 0, cr3 = domain->vcpu[vcpu].cr3, thread = current_thread(domain, vcpu, cr3);
+
+    if ( thread )
+        umbra_read_u32(domain, cr3, thread + domain->profile->thread_cid + 4, &id);
+    return id;
+}
+
+static bool has_space(struct umbra_domain *domain, uint32_t object, uint32_t cr3)
+{
+    uint32_t value;
+
+    return object >= domain->profile->kernel_base &&
+           umbra_read_u32(domain, cr3, object + domain->profile->process_cr3, &value) &&
+           (value & ~31u) == cr3;
+}
+
+/* Goes along the guest's list of processes for the one whose address space is loaded. */
+static uint32_t search_list(struct umbra_domain *domain, uint32_t object, uint32_t cr3)
+{
+    const struct umbra_profile *profile = domain->profile;
+    uint32_t i, link, start = object + profile->process_links;
+
+    if ( object < profile->kernel_base || !umbra_read_u32(domain, cr3, start, &link) )
+        return 0;
+    for ( i = 0; i < MAX_LIST && link != start && link >= profile->kernel_base; i++ )
+    {
+        if ( has_space(domain, link - profile->process_links, cr3) )
+            return link - profile->process_links;
+        if ( !umbra_read_u32(domain, cr3, link, &link) )
+            break;
+    }
+    return 0;
+}
+
+static struct identity identify(struct umbra_domain *domain, uint32_t vcpu)
+{
+    const struct umbra_profile *profile = domain->profile;
+    struct identity found = { 0, 0, 0 };
+    uint32_t thread, attached;
+
+    found.cr3 = umbra_ops->vcpu_cr3(domain->id, vcpu) & ~31u;
+    thread = current_thread(domain, vcpu, found.cr3);
+    if ( !thread )
+        return found;
+    umbra_read_u32(domain, found.cr3, thread + profile->thread_attached, &attached);
+    umbra_read_u32(domain, found.cr3, thread + profile->thread_process, &found.owner);
+    if ( has_space(domain, attached, found.cr3) )
+        found.object = attached;
+    else if ( has_space(domain, found.owner, found.cr3) )
+        found.object = found.owner;
+    else
+        found.object = search_list(domain, attached, found.cr3);
+    if ( found.owner < profile->kernel_base )
+        found.owner = found.object;
+    return found;
+}
+
+/* Reads a UNICODE_STRING of the process parameters; false when it cannot be read whole. */
+static bool read_string(struct umbra_domain *domain, uint32_t cr3, uint32_t parameters, uint32_t offset,
+                        bool relative, uint16_t *to, uint32_t room, uint32_t *units)
+{
+    uint32_t lengths, buffer, length;
+
+    *units = 0;
+    if ( !umbra_read_u32(domain, cr3, parameters + offset, &lengths) ||
+         !umbra_read_u32(domain, cr3, parameters + offset + 4, &buffer) )
+        return false;
+    length = (lengths & 0xffff) / 2;
+    if ( relative && buffer < 0x10000 )
+        buffer += parameters;
+    if ( length > room )
+        length = room;
+    if ( buffer >= domain->profile->kernel_base ||
+         umbra_read_virtual(domain, cr3, buffer, to, length * 2) )
+        return false;
+    *units = length;
+    return length > 0;
+}
+
+/* What only the process's own memory tells: image path and command line. */
+static void read_parameters(struct umbra_domain *domain, struct umbra_process_record *process)
+{
+    const struct umbra_profile *profile = domain->profile;
+    uint32_t parameters = 0, flags = 0;
+    bool whole = false;
+
+    umbra_read_u32(domain, process->cr3, process->object + profile->process_peb, &process->peb);
+    if ( process->peb && process->peb < profile->kernel_base &&
+         umbra_read_u32(domain, process->cr3, process->peb + profile->peb_parameters, &parameters) &&
+         parameters && parameters < profile->kernel_base &&
+         umbra_read_u32(domain, process->cr3, parameters + profile->parameters_flags, &flags) )
+    {
+        whole = read_string(domain, process->cr3, parameters, profile->parameters_image, !(flags & 1),
+                            process->path, UMBRA_PATH_UNITS, &process->path_units);
+        whole &= read_string(domain, process->cr3, parameters, profile->parameters_command, !(flags & 1),
+                             process->command_line, UMBRA_COMMAND_LINE_UNITS, &process->command_line_units);
+    }
+    process->flags &= ~(uint32_t)UMBRA_FLAG_PROCESS_PARTIAL;
+    if ( !whole || !process->name[0] )
+        process->flags |= UMBRA_FLAG_PROCESS_PARTIAL;
+}
+
+/* What the process object tells. */
+static void read_object(struct umbra_domain *domain, struct umbra_process_record *process)
+{
+    const struct umbra_profile *profile = domain->profile;
+
+    umbra_read_u32(domain, process->cr3, process->object + profile->process_pid, &process->pid);
+    umbra_read_u32(domain, process->cr3, process->object + profile->process_parent, &process->parent);
+    umbra_read_u32(domain, process->cr3, process->object + profile->process_peb, &process->peb);
+    memset(process->name, 0, sizeof(process->name));
+    umbra_read_virtual(domain, process->cr3, process->object + profile->process_name, process->name,
+                       UMBRA_NAME_BYTES - 1);
+    umbra_read_virtual(domain, process->cr3, process->object + profile->process_created, &process->created, 8);
+}
+
+void umbra_process_refresh(struct umbra_domain *domain, struct umbra_process_record *process)
+{
+    if ( !(process->flags & UMBRA_FLAG_PROCESS_PARTIAL) || (process->flags & UMBRA_FLAG_PROCESS_ENDED) ||
+         process->partial_reads >= MAX_PARTIAL_READS )
+        return;
+    process->partial_reads++;
+    read_object(domain, process);
+    read_parameters(domain, process);
+}
+
+struct umbra_process_record *umbra_process_find(struct umbra_domain *domain, uint32_t key)
+{
+    uint32_t i;
+
+    for ( i = 0; key && i < MAX_PROCESSES; i++ )
+        if ( domain->process[i] && domain->process[i]->key == key )
+            return domain->process[i];
+    return NULL;
+}
+
+struct umbra_process_record *umbra_process_live(struct umbra_domain *domain, uint32_t key)
+{
+    struct umbra_process_record *process = umbra_process_find(domain, key);
+
+    return process && !(process->flags & UMBRA_FLAG_PROCESS_ENDED) ? process : NULL;
+}
+
+static struct umbra_process_record *live_with(struct umbra_domain *domain, uint32_t object, uint32_t cr3)
+{
+    uint32_t i;
+
+    for ( i = 0; i < MAX_PROCESSES; i++ )
+    {
+        struct umbra_process_record *process = domain->process[i];
+
+        if ( process && !(process->flags & UMBRA_FLAG_PROCESS_ENDED) &&
+             (!object || process->object == object) && (!cr3 || process->cr3 == cr3) )
+            return process;
+    }
+    return NULL;
+}
+
+/* A watched process is the parent: same number, and its life covers the child's birth. */
+static bool child_of_watched(const struct umbra_domain *domain, const struct umbra_process_record *child)
+{
+    uint32_t i;
+
+    for ( i = 0; i < MAX_PROCESSES; i++ )
+    {
+        const struct umbra_process_record *process = domain->process[i];
+
+        if ( !process || process->pid != child->parent || !child->parent )
+            continue;
+        if ( child->created && process->created > child->created )
+            continue;
+        if ( !(process->flags & UMBRA_FLAG_PROCESS_ENDED) ||
+             (child->created && process->ended && child->created <= process->ended) )
+            return true;
+    }
+    return false;
+}
+
+/* A place in the table: a free one, else that of the process which ended first; null when all live. */
+static struct umbra_process_record **place_for(struct umbra_domain *domain)
+{
+    struct umbra_process_record **oldest = NULL;
+    uint32_t i;
+
+    for ( i = 0; i < MAX_PROCESSES; i++ )
+    {
+        struct umbra_process_record *process = domain->process[i];
+
+        if ( !process )
+            return &domain->process[i];
+        if ( (process->flags & UMBRA_FLAG_PROCESS_ENDED) && (!oldest || process->key < (*oldest)->key) )
+            oldest = &domain->process[i];
+    }
+    return oldest;
+}
+
+static void announce(struct umbra_domain *domain, struct umbra_process_record *process, uint32_t vcpu,
+                     uint32_t kind)
+{
+    struct umbra_event event = umbra_event_start(domain, process, vcpu, kind, NULL);
+
+    umbra_ring_put(domain, &event, NULL);
+}
+
+static struct umbra_process_record *add(struct umbra_domain *domain, uint32_t vcpu,
+                                        const struct umbra_process_record *candidate)
+{
+    struct umbra_process_record **place = place_for(domain);
+
+    if ( place && !*place )
+        *place = umbra_ops->allocate(sizeof(**place));
+    if ( !place || !*place )
+    {
+        domain->statistics.processes_refused++;
+        return NULL;
+    }
+    **place = *candidate;
+    (*place)->key = ++domain->next_key;
+    domain->statistics.processes++;
+    /* What its entries allow was decided without the monitor: every access shall ask anew. */
+    umbra_ops->revoke_space(domain->id, candidate->cr3);
+    announce(domain, *place, vcpu, UMBRA_EVENT_PROCESS_START);
+    return *place;
+}
+
+/* The process as it would be recorded. */
+static void describe(struct umbra_domain *domain, uint32_t object, uint32_t cr3, bool path,
+                     struct umbra_process_record *process)
+{
+    memset(process, 0, sizeof(*process));
+    process->object = object;
+    process->cr3 = cr3;
+    read_object(domain, process);
+    process->flags = UMBRA_FLAG_PROCESS_PARTIAL;
+    if ( path )
+        read_parameters(domain, process);
+}
+
+bool umbra_process_exiting(struct umbra_domain *domain, const struct umbra_process_record *process)
+{
+    uint32_t flags;
+
+    return umbra_read_u32(domain, process->cr3, process->object + domain->profile->process_flags, &flags) &&
+           (flags & domain->profile->flag_exiting);
+}
+
+void umbra_process_end(struct umbra_domain *domain, struct umbra_process_record *process, uint32_t vcpu,
+                       const struct umbra_access *access)
+{
+    uint32_t i, va = 0;
+
+    umbra_coalesce_flush(domain, process->key, UMBRA_NO_FRAME);
+    umbra_residue_capture(domain, process, vcpu, &va, true, access);
+    umbra_read_virtual(domain, process->cr3, process->object + domain->profile->process_exited, &process->ended,
+                       8);
+    process->flags |= UMBRA_FLAG_PROCESS_ENDED;
+    domain->statistics.processes--;
+    announce(domain, process, vcpu, UMBRA_EVENT_PROCESS_END);
+    for ( i = 0; i < MAX_VCPUS; i++ )
+    {
+        if ( domain->vcpu[i].key == process->key )
+            domain->vcpu[i].key = 0;
+        if ( domain->vcpu[i].owner == process->key )
+            domain->vcpu[i].owner = 0;
+    }
+}
+
+/* The watched process behind an object and address space, adding it when it shall be watched. */
+static struct umbra_process_record *resolve(struct umbra_domain *domain, uint32_t vcpu,
+                                            const struct identity *identity)
+{
+    struct umbra_process_record *known = live_with(domain, 0, identity->cr3), *candidate = &domain->candidate;
+
+    if ( identity->object )
+        describe(domain, identity->object, identity->cr3, false, candidate);
+    if ( known && identity->object &&
+         (known->object != identity->object || known->pid != candidate->pid ||
+          known->created != candidate->created) )
+    {
+        /* Its tables were given to another process without its end having been seen. */
+        umbra_process_end(domain, known, vcpu, NULL);
+        known = NULL;
+    }
+    if ( !known && identity->object )
+    {
+        if ( umbra_rules_need_path(domain) )
+            read_parameters(domain, candidate);
+        if ( umbra_rules_match(domain, candidate) || child_of_watched(domain, candidate) )
+        {
+            read_parameters(domain, candidate);
+            known = add(domain, vcpu, candidate);
+        }
+    }
+    return known;
+}
+
+void umbra_process_switch(struct umbra_domain *domain, uint32_t vcpu)
+{
+    struct umbra_vcpu_state *state = &domain->vcpu[vcpu];
+    struct umbra_process_record *left = umbra_process_live(domain, state->key), *process, *owner;
+    struct identity identity = identify(domain, vcpu);
+
+    if ( left && left->cr3 != identity.cr3 && umbra_process_exiting(domain, left) )
+        umbra_process_end(domain, left, vcpu, NULL);
+    state->cr3 = identity.cr3;
+    state->object = identity.object;
+    state->key = state->owner = 0;
+    process = resolve(domain, vcpu, &identity);
+    if ( process )
+    {
+        umbra_process_refresh(domain, process);
+        state->key = process->key;
+    }
+    if ( identity.owner == identity.object )
+        state->owner = state->key;
+    else
+    {
+        owner = live_with(domain, identity.owner, 0);
+        state->owner = owner ? owner->key : 0;
+        /* A watched process's thread is attached to another's memory: what it writes there must be seen. */
+        if ( owner && !process )
+            umbra_ops->revoke_space(domain->id, identity.cr3);
+    }
+}
+
+struct umbra_process_record *umbra_process_inject(struct umbra_domain *domain, uint32_t vcpu)
+{
+    struct umbra_vcpu_state *state = &domain->vcpu[vcpu];
+    struct umbra_process_record *added;
+
+    if ( !state->object )
+        return NULL;
+    describe(domain, state->object, state->cr3, true, &domain->candidate);
+    added = add(domain, vcpu, &domain->candidate);
+    if ( added )
+        state->key = state->owner = added->key;
+    return added;
+}
+
+void umbra_processes_close(struct umbra_domain *domain)
+{
+    uint32_t i;
+
+    for ( i = 0; i < MAX_PROCESSES; i++ )
+    {
+        if ( domain->process[i] )
+            umbra_ops->release(domain->process[i], sizeof(*domain->process[i]));
+        domain->process[i] = NULL;
+    }
+    domain->statistics.processes = 0;
+}
