@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The status page for people: one HTML page without script, drawn on the server.
+ *
+ * @module
+ */
+import { html } from "hono/html";
+import { escapeText } from "../text.ts";
+import type { DomainStatus, EngineStatus, StatusSnapshot, VerdictStatus } from "./snapshot.ts";
+import { STYLE } from "./style.ts";
+
+/** Rates of a domain, a second, over the last minute. */
+export interface DomainRates {
+  readonly events: number;
+  readonly pages: number;
+}
+
+type Html = ReturnType<typeof html>;
+
+/** Seconds between two refreshes of the page. */
+const REFRESH = 5;
+
+const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+
+function duration(milliseconds: number): string {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  if (hours > 0) return `${hours} h ${minutes} min`;
+  return minutes > 0 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
+}
+
+function card(title: string, value: string, note: string, bad = false): Html {
+  return html`
+    <div class="card${bad ? " bad" : ""}">
+      <h3>${title}</h3>
+      <p class="value">${value}</p>
+      <p>${note}</p>
+    </div>
+  `;
+}
+
+function domainRow(domain: DomainStatus, rates: DomainRates | undefined): Html {
+  const { pages, statistics } = domain;
+  return html`
+    <tr>
+      <td>${domain.domain}</td>
+      <td>${escapeText(domain.name, 60)}</td>
+      <td>${domain.state}</td>
+      <td class="n">${number.format(rates?.events ?? 0)}</td>
+      <td class="n">${number.format(statistics.events)}</td>
+      <td class="n">${number.format(pages.seen)}</td>
+      <td class="n">${number.format(pages.stored)}</td>
+      <td class="n">${number.format(pages.deduplicated)}</td>
+      <td class="n${pages.lost > 0 ? " bad" : ""}">${number.format(pages.lost)}</td>
+      <td class="n">${number.format(statistics.vcpuPauses)}</td>
+    </tr>
+  `;
+}
+
+function engineRow(engine: EngineStatus): Html {
+  const state = engine.state === "ready"
+    ? html`<span class="tag clean">ready</span>`
+    : html`<span class="tag malicious">failed</span> ${escapeText(engine.detail, 120)}`;
+  return html`
+    <tr>
+      <td>${escapeText(engine.info.name, 40)}</td>
+      <td>${escapeText(engine.info.version, 40)}</td>
+      <td>${escapeText(engine.info.knowledge, 120)}</td>
+      <td>${state}</td>
+      <td class="n">${number.format(engine.scanned)}</td>
+      <td class="n${engine.unfinished > 0 ? " bad" : ""}">${number.format(engine.unfinished)}</td>
+    </tr>
+  `;
+}
+
+function verdictRow(verdict: VerdictStatus, now: number): Html {
+  const threats = verdict.threats.map(({ engine, threat }) => `${engine}: ${threat}`).join(", ");
+  return html`
+    <tr>
+      <td>${duration(now - verdict.at)} ago</td>
+      <td>${verdict.domain}</td>
+      <td>${escapeText(verdict.name, 40)} <span class="quiet">${verdict.pid}</span></td>
+      <td><span class="tag ${verdict.verdict}">${verdict.verdict}</span></td>
+      <td>${escapeText(threats, 160)}</td>
+      <td class="path">${escapeText(verdict.path, 160)}</td>
+    </tr>
+  `;
+}
+
+function table(head: readonly string[], rows: readonly Html[], none: string): Html {
+  if (rows.length === 0) return html`<p class="quiet">${none}</p>`;
+  const numeric = (title: string) => title.startsWith("#");
+  return html`
+    <div class="wide">
+      <table>
+        <thead>
+          <tr>${head.map((title) =>
+            html`<th class="${numeric(title) ? "n" : ""}">${title.replace(/^#/, "")}</th>`
+          )}</tr>
+        </thead>
+        <tbody>${rows}</tbody>
+      </table>
+    </div>
+  `;
+}
+
+/** Draws the page. Every text of a guest, a sample or an engine is escaped and cut. */
+export function statusPage(
+  snapshot: StatusSnapshot,
+  rates: ReadonlyMap<number, DomainRates>,
+): Html {
+  const sum = (value: (domain: DomainStatus) => number) =>
+    snapshot.domains.reduce((total, domain) => total + value(domain), 0);
+  const perSecond = [...rates.values()].reduce((total, rate) => total + rate.events, 0);
+  const lost = sum((domain) => domain.pages.lost);
+  const { verdictCounts: verdicts } = snapshot;
+  const finished = Object.values(verdicts).reduce((total, count) => total + count, 0);
+  return html`
+    <!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8">
+        <meta http-equiv="refresh" content="${REFRESH}">
+        <meta name="viewport" content="width=device-width,initial-scale=1">
+        <title>umbra</title>
+        <style>${STYLE}</style>
+      </head>
+      <body>
+    <header><h1>umbra</h1><span class="tag ${snapshot.ready ? "clean" : "malicious"}">${snapshot.ready
+      ? "ready"
+      : "not ready"}</span><span class="quiet">${snapshot.version} on ${escapeText(
+        snapshot.hypervisor.name,
+        60,
+      )},
+    up ${duration(snapshot.now - snapshot.startedAt)}</span></header>
+    ${snapshot.problems.length === 0
+      ? ""
+      : html`<ul class="problems">${
+        snapshot.problems.map((line) => html`<li>${escapeText(line, 300)}</li>`)
+      }</ul>`}
+    <main><section class="cards">
+    ${card(
+      "Events",
+      number.format(sum((domain) => domain.statistics.events)),
+      `${number.format(perSecond)} a second`,
+    )}
+    ${card(
+      "Pages stored",
+      number.format(sum((d) => d.pages.stored)),
+      `${number.format(sum((d) => d.pages.seen))} seen`,
+    )}
+    ${card(
+      "Pages lost",
+      number.format(lost),
+      lost > 0 ? "see the domains below" : "nothing was lost",
+      lost > 0,
+    )}
+    ${card(
+      "Malicious",
+      number.format(verdicts.malicious),
+      `of ${number.format(finished)} processes`,
+      verdicts.malicious > 0,
+    )}
+    </section>
+    <section><h2>Recent verdicts</h2>${table(
+      ["When", "Domain", "Process", "Verdict", "Found", "Path"],
+      snapshot.verdicts.map((verdict) => verdictRow(verdict, snapshot.now)),
+      "No process has ended yet.",
+    )}</section>
+    <section><h2>Domains</h2>${table(
+      [
+        "Number",
+        "Name",
+        "State",
+        "#Events a second",
+        "#Events",
+        "#Pages seen",
+        "#Stored",
+        "#Deduplicated",
+        "#Lost",
+        "#Pauses",
+      ],
+      snapshot.domains.map((domain) => domainRow(domain, rates.get(domain.domain))),
+      "No domain is watched.",
+    )}</section>
+    <section><h2>Engines</h2>${table(
+      ["Name", "Version", "Knows", "State", "#Units scanned", "#Unfinished"],
+      snapshot.engines.map(engineRow),
+      "No engine is in use.",
+    )}</section></main>
+    <footer class="quiet"><a href="/metrics">metrics</a> <a href="/api/v1/status">status as JSON</a>
+    <a href="/openapi.json">API</a></footer></body>
+    </html>
+  `;
+}
