@@ -16,7 +16,10 @@ const SECOND = 0x1c0;
 /** Bytes of a hexadecimal text; blanks are free. */
 export function hex(text: string): Uint8Array {
   const digits = text.replace(/\s+/g, "");
-  return Uint8Array.from({ length: digits.length / 2 }, (_, i) => parseInt(digits.slice(2 * i, 2 * i + 2), 16));
+  return Uint8Array.from(
+    { length: digits.length / 2 },
+    (_, i) => parseInt(digits.slice(2 * i, 2 * i + 2), 16),
+  );
 }
 
 const word = (value: number) =>
@@ -110,7 +113,11 @@ export function realFunction(name: string, compute: (x: number, y: number) => nu
 /** A compiler intrinsic (`_CIpow`): arguments and result on the x87 stack. */
 export function stackFunction(name: string, compute: (x: number, y: number) => number): DllFunction {
   return {
-    ...returnsReal(name, 0, (call) => compute(readF64(call, call.teb + FIRST), readF64(call, call.teb + SECOND))),
+    ...returnsReal(
+      name,
+      0,
+      (call) => compute(readF64(call, call.teb + FIRST), readF64(call, call.teb + SECOND)),
+    ),
     head: compute.length > 1 ? POP_BOTH : POP_FIRST,
   };
 }

@@ -69,10 +69,16 @@ export function define(parts: DllParts): DllDefinition {
       ? "cdecl" as const
       : "stdcall" as const;
     if (convention === "data") throw new Error(`Cannot define ${parts.name}!${name}: argument words unknown`);
-    const words = convention === "cdecl" ? parameters(handler) : said === undefined ? fact!.words : Number(said);
+    const words = convention === "cdecl"
+      ? parameters(handler)
+      : said === undefined
+      ? fact!.words
+      : Number(said);
     if (parameters(handler) > words) {
       throw new Error(
-        `Cannot define ${parts.name}!${name}: handler takes ${parameters(handler)} words, function has ${words}`,
+        `Cannot define ${parts.name}!${name}: handler takes ${
+          parameters(handler)
+        } words, function has ${words}`,
       );
     }
     functions.set(name, { name, convention, args: words, handler });

@@ -102,7 +102,9 @@ export function readImportLibrary(archive: Uint8Array): LibraryImport[] {
     const thunk = object.sections.get(".idata$5");
     if (!pointer || !headName || !thunk || thunk.length < 4) continue;
     const code = object.sections.get(".text")?.length;
-    const plain = code ? decoration(pointer.name.slice("__imp_".length)) : { kind: "data" as const, words: 0 };
+    const plain = code
+      ? decoration(pointer.name.slice("__imp_".length))
+      : { kind: "data" as const, words: 0 };
     const hintName = object.sections.get(".idata$6");
     const lookup = new DataView(thunk.buffer, thunk.byteOffset).getUint32(0, true);
     if (lookup & 0x80000000) found.push({ ...plain, ordinal: lookup & 0xffff, head: headName });
@@ -111,5 +113,8 @@ export function readImportLibrary(archive: Uint8Array): LibraryImport[] {
       found.push({ ...plain, name, head: headName });
     }
   }
-  return found.map(({ head, ...rest }) => ({ ...rest, dll: dllOfName.get(nameOfHead.get(head) ?? "") ?? "" }));
+  return found.map(({ head, ...rest }) => ({
+    ...rest,
+    dll: dllOfName.get(nameOfHead.get(head) ?? "") ?? "",
+  }));
 }

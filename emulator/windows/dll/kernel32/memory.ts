@@ -106,7 +106,11 @@ const blocks: Handlers = {
 };
 
 const bad = (call: ApiCall, address: number, length: number, write: boolean) =>
-  length === 0 ? 0 : address === 0 || !call.memory.accessible(address, Math.min(length, MAX_COPY), write) ? 1 : 0;
+  length === 0
+    ? 0
+    : address === 0 || !call.memory.accessible(address, Math.min(length, MAX_COPY), write)
+    ? 1
+    : 0;
 
 function badString(call: ApiCall, address: number, max: number, wide: boolean) {
   if (max === 0) return 0;
@@ -174,7 +178,9 @@ export const memory: Handlers = {
     const own = process === SELF;
     if (own && !call.memory.accessible(address, length, false)) return call.fail(Win32.partialCopy);
     if (!own && !space(call, process)) return 0;
-    const bytes = own ? call.memory.bytes(address, length) : call.system.readProcess(process, address, length);
+    const bytes = own
+      ? call.memory.bytes(address, length)
+      : call.system.readProcess(process, address, length);
     if (!bytes) return call.fail(Win32.partialCopy);
     if (!call.memory.accessible(buffer, length, true)) return call.fail(Win32.noAccess);
     call.memory.setBytes(buffer, bytes);

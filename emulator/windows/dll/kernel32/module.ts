@@ -27,7 +27,7 @@ export function* loadAndAttach(
   const fresh = call.modules.all().filter((other) => !before.has(other.base)).reverse();
   for (const other of fresh) {
     if (other.entryPoint === 0 || other.entryPoint === other.base) continue;
-    const went = yield invoke(other.entryPoint, [other.base, PROCESS_ATTACH, 0]);
+    const went: number = yield invoke(other.entryPoint, [other.base, PROCESS_ATTACH, 0]);
     if (went === 0 && other.base === module.base) {
       yield invoke(other.entryPoint, [other.base, PROCESS_DETACH, 0]);
       call.lastError = 1114;
@@ -40,7 +40,12 @@ export function* loadAndAttach(
 const DONT_RESOLVE = 1;
 const AS_DATA = 0x62;
 
-function* load(call: ApiCall, wide: boolean, name: number, flags: number): Generator<Request, HandlerResult, number> {
+function* load(
+  call: ApiCall,
+  wide: boolean,
+  name: number,
+  flags: number,
+): Generator<Request, HandlerResult, number> {
   if (name === 0) return call.fail(Win32.invalidParameter);
   const wanted = text(call, name, wide, 1024);
   if (wanted === "") return call.fail(Win32.invalidParameter);
@@ -70,7 +75,8 @@ export function procedure(call: ApiCall, module: Module, name: number): number {
 
 export const module: Handlers = {
   ...both({
-    GetModuleHandle: (wide) => (call, name) => handleOf(call, name, wide)?.base ?? call.fail(Win32.modNotFound),
+    GetModuleHandle: (wide) => (call, name) =>
+      handleOf(call, name, wide)?.base ?? call.fail(Win32.modNotFound),
     GetModuleHandleEx: (wide) => (call, flags, name, result) => {
       const found = flags & 4 ? call.modules.at(name) : handleOf(call, name, wide);
       call.memory.setU32(result, found?.base ?? 0);

@@ -37,7 +37,14 @@ function locate(call: ApiCall, name: string): string | undefined {
 
 const CREATE_SUSPENDED = 4;
 
-function create(call: ApiCall, wide: boolean, application: number, line: number, flags: number, info: number) {
+function create(
+  call: ApiCall,
+  wide: boolean,
+  application: number,
+  line: number,
+  flags: number,
+  info: number,
+) {
   flushAll(call);
   const commandLine = text(call, line, wide, 32767);
   const named = text(call, application, wide, 1024);
@@ -49,7 +56,9 @@ function create(call: ApiCall, wide: boolean, application: number, line: number,
     (flags & CREATE_SUSPENDED) !== 0,
   );
   if (!made) return call.fail(call.lastError || Win32.fileNotFound);
-  [made.process, made.thread, made.pid, made.tid].forEach((value, i) => call.memory.setU32(info + 4 * i, value));
+  [made.process, made.thread, made.pid, made.tid].forEach((value, i) =>
+    call.memory.setU32(info + 4 * i, value)
+  );
   return 1;
 }
 
@@ -76,7 +85,11 @@ function startupInfo(call: ApiCall, wide: boolean, info: number) {
 const times = (call: ApiCall, ...targets: number[]) =>
   targets.forEach((target, i) => {
     if (!target) return;
-    const value = i === 0 ? call.clock.systemTime - BigInt(call.clock.tickCount) * 10000n : i === 1 ? 0n : 156001n;
+    const value = i === 0
+      ? call.clock.systemTime - BigInt(call.clock.tickCount) * 10000n
+      : i === 1
+      ? 0n
+      : 156001n;
     call.memory.setU32(target, Number(value & 0xffffffffn));
     call.memory.setU32(target + 4, Number(value >> 32n));
   });
@@ -145,7 +158,10 @@ export const process: Handlers = {
   GetProcessId: (call, process) => call.system.processId(process) || call.fail(Win32.invalidHandle),
   GetProcessVersion: () => 0x40000,
   GetPriorityClass: () => 0x20,
-  ...constant(1, "SetPriorityClass SetProcessAffinityMask SetProcessPriorityBoost SetProcessShutdownParameters"),
+  ...constant(
+    1,
+    "SetPriorityClass SetProcessAffinityMask SetProcessPriorityBoost SetProcessShutdownParameters",
+  ),
   ...constant(1, "SetProcessDEPPolicy"),
   GetSystemDEPPolicy: () => 2,
   GetProcessDEPPolicy: (call, _process, flags, permanent) => {

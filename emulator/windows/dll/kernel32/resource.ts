@@ -82,7 +82,8 @@ export function findResource(
   const languages = entries(call, root, named.offset).filter((entry) => !entry.directory);
   const chosen = language
     ? languages.find((entry) => entry.key === language)
-    : languages.find((entry) => entry.key === 0) ?? languages.find((entry) => entry.key === 0x409) ?? languages[0];
+    : languages.find((entry) => entry.key === 0) ?? languages.find((entry) => entry.key === 0x409) ??
+      languages[0];
   return chosen ? (root + chosen.offset) >>> 0 : -Win32.resourceLangNotFound;
 }
 
@@ -137,7 +138,7 @@ const enumerate = (level: 0 | 1 | 2) => (wide: boolean): Handler =>
     }
     for (const entry of entries(call, root, offset)) {
       const argument = argumentOf(call, entry.key, wide);
-      const went = yield invoke(callback, [handle, ...keys, argument, parameter]);
+      const went: number = yield invoke(callback, [handle, ...keys, argument, parameter]);
       if (typeof entry.key === "string") call.heaps.free(call.heaps.processHeap, argument);
       if (went === 0) return call.fail(15106);
     }
@@ -159,7 +160,9 @@ export const resource: Handlers = {
     return module ? module.base + call.memory.u32(entry) : call.fail(Win32.resourceDataNotFound);
   },
   SizeofResource: (call, handle, entry) =>
-    entry !== 0 && moduleOf(call, handle) ? call.memory.u32(entry + 4) : call.fail(Win32.resourceNameNotFound),
+    entry !== 0 && moduleOf(call, handle)
+      ? call.memory.u32(entry + 4)
+      : call.fail(Win32.resourceNameNotFound),
   LockResource: (_, data) => data,
   FreeResource: () => 0,
 };

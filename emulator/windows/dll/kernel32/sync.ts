@@ -26,7 +26,9 @@ export function* waitFor(
 ): Generator<Request, number, number> {
   const objects = handles.map((handle) => call.handles.get(handle));
   const pseudo = (handle: number) => handle === 0xffffffff || handle === 0xfffffffe;
-  if (handles.some((handle, i) => !objects[i] && !pseudo(handle))) return call.fail(Win32.invalidHandle, WAIT_FAILED);
+  if (handles.some((handle, i) => !objects[i] && !pseudo(handle))) {
+    return call.fail(Win32.invalidHandle, WAIT_FAILED);
+  }
   const timer = objects.findIndex((object) => object?.kind === "timer");
   if (timer >= 0) {
     const wait = Math.max(0, (objects[timer] as TimerObject).due - call.clock.tickCount);
@@ -131,7 +133,8 @@ export const sync: Handlers = {
       const label = text(call, name, wide, 260);
       return opened(call, label, () => call.system.createSemaphore(0, 1, label));
     },
-    CreateWaitableTimer: () => (call) => call.handles.open({ kind: "timer", due: 0xffffffffff } as TimerObject),
+    CreateWaitableTimer: () => (call) =>
+      call.handles.open({ kind: "timer", due: 0xffffffffff } as TimerObject),
   }),
   SetEvent: (call, handle) => call.system.setEvent(handle, true) ? 1 : call.fail(Win32.invalidHandle),
   ResetEvent: (call, handle) => call.system.setEvent(handle, false) ? 1 : call.fail(Win32.invalidHandle),
@@ -167,7 +170,7 @@ export const sync: Handlers = {
       return 1;
     }
     const local = context || (call.heaps.allocate(call.heaps.processHeap, 4, true));
-    const went = yield invoke(callback, [once, parameter, local]);
+    const went: number = yield invoke(callback, [once, parameter, local]);
     if (went) call.memory.setU32(once, ((call.memory.u32(local) & ~3) | 2) >>> 0);
     if (!context) call.heaps.free(call.heaps.processHeap, local);
     return went ? 1 : 0;

@@ -146,7 +146,9 @@ export const thread: Handlers = {
   TlsAlloc: tlsAllocate,
   TlsFree: (call, index) => {
     if (index >= ALL_SLOTS) return call.fail(Win32.invalidParameter);
-    if (index >= DIRECT_SLOTS) return expansionBits(call).delete(index) ? 1 : call.fail(Win32.invalidParameter);
+    if (index >= DIRECT_SLOTS) {
+      return expansionBits(call).delete(index) ? 1 : call.fail(Win32.invalidParameter);
+    }
     const word = call.peb + TLS_BITS + 4 * (index >>> 5);
     call.memory.setU32(word, (call.memory.u32(word) & ~(1 << (index & 31))) >>> 0);
     return 1;

@@ -103,7 +103,9 @@ export function isDirectory(call: ApiCall, path: string): boolean {
   if (inside(call.files.currentDirectory)) return true;
   if (call.imagePath.toLowerCase().startsWith(wanted + "\\")) return true;
   for (const [name, value] of call.environment) {
-    if (/^(temp|tmp|appdata|localappdata|userprofile|programfiles|public|windir)$/i.test(name) && inside(value)) {
+    if (
+      /^(temp|tmp|appdata|localappdata|userprofile|programfiles|public|windir)$/i.test(name) && inside(value)
+    ) {
       return true;
     }
   }
@@ -146,7 +148,10 @@ export function flushAll(call: ApiCall): void {
 }
 
 /** Opens a file; a number is a Win32 error. `existed` tells CREATE_ALWAYS and OPEN_ALWAYS what they met. */
-export function openFile(call: ApiCall, request: OpenRequest): { file: FileObject; existed: boolean } | number {
+export function openFile(
+  call: ApiCall,
+  request: OpenRequest,
+): { file: FileObject; existed: boolean } | number {
   const { nodes } = table(call);
   const path = request.path;
   if (path === "" || /[<>"|?*]/.test(path)) return path === "" ? Win32.pathNotFound : Win32.invalidName;

@@ -13,7 +13,9 @@ const ANSI_OF = new Map<number, number>([...ANSI_HIGH].map((char, i) => [char.ch
 /** Windows-1252 bytes to text. */
 export function fromAnsi(bytes: Uint8Array): string {
   let text = "";
-  for (const byte of bytes) text += byte >= 0x80 && byte < 0xa0 ? ANSI_HIGH[byte - 0x80] : String.fromCharCode(byte);
+  for (const byte of bytes) {
+    text += byte >= 0x80 && byte < 0xa0 ? ANSI_HIGH[byte - 0x80] : String.fromCharCode(byte);
+  }
   return text;
 }
 

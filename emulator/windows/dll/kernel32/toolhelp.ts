@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+/** kernel32: snapshots of processes, modules and threads. @module */
+import type { ApiCall, KernelObject } from "../../api.ts";
+import { type Handlers } from "../define.ts";
+import { Win32 } from "../shared/errors.ts";
+import { store } from "../shared/text.ts";
+
+interface Snapshot extends KernelObject {
+  readonly kind: "snapshot";
+  readonly processes: readonly { pid: number; parentPid: number; name: string }[];
+  readonly modules: readonly { name: string; path: string; base: number; size: number }[];
+  readonly position: { process: number; module: number; thread: number };
+}
+
+const snapshotOf = (call: ApiCall, handle: number): Snapshot | undefined => {
+  const object = call.handles.get(handle);
+  return object?.kind === "snapshot" ? object as Snapshot : undefined;
+};
+
+const words = (call: ApiCall, at: number, values: readonly number[]) =>
+  values.forEach((value, i) => call.memory.setU32(at + 4 * i, value));
+
+function process(wide: boolean, first: boolean) {
+  return (call: ApiCall, handle: number, entry: number) => {
+    const snapshot = snapshotOf(call, handle);
+    if (!snapshot) return call.fail(Win32.invalidHandle);
+    if (call.memory.u32(entry) < (wide ? 556 : 296)) return call.fail(24);
+    if (first) snapshot.position.process = 0;
+    const found = snapshot.processes[snapshot.position.process++];
+    if (!found) return call.fail(Win32.noMoreFiles);
+    words(call, entry + 4, [0, found.pid, 0, 0, 1, found.parentPid, 8, 0]);
+    store(call, entry + 36, found.name.slice(0, 259), wide);
+    return 1;
+  };
+}
+
+function module(wide: boolean, first: boolean) {
+  return (call: ApiCall, handle: number, entry: number) => {
+    const snapshot = snapshotOf(call, handle);
+    if (!snapshot) return call.fail(Win32.invalidHandle);
+    if (call.memory.u32(entry) < (wide ? 1064 : 548)) return call.fail(24);
+    if (first) snapshot.position.module = 0;
+    const found = snapshot.modules[snapshot.position.module++];
+    if (!found) return call.fail(Win32.noMoreFiles);
+    words(call, entry + 4, [1, call.pid, 0xffff, 0xffff, found.base, found.size, found.base]);
+    store(call, entry + 32, found.name.slice(0, 255), wide);
+    store(call, entry + 32 + 256 * (wide ? 2 : 1), found.path.slice(0, 259), wide);
+    return 1;
+  };
+}
+
+function thread(first: boolean) {
+  return (call: ApiCall, handle: number, entry: number) => {
+    const snapshot = snapshotOf(call, handle);
+    if (!snapshot) return call.fail(Win32.invalidHandle);
+    if (first) snapshot.position.thread = 0;
+    if (snapshot.position.thread++ > 0) return call.fail(Win32.noMoreFiles);
+    words(call, entry + 4, [0, call.tid, call.pid, 8, 0, 0]);
+    return 1;
+  };
+}
+
+export const toolhelp: Handlers = {
+  CreateToolhelp32Snapshot: (call, flags) =>
+    call.handles.open(
+      {
+        kind: "snapshot",
+        processes: flags & 2 ? call.system.processes() : [],
+        modules: flags & 0x18 ? call.modules.all() : [],
+        position: { process: 0, module: 0, thread: flags & 4 ? 0 : 1 },
+      } as Snapshot,
+    ),
+  Process32First: process(false, true),
+  Process32Next: process(false, false),
+  Process32FirstW: process(true, true),
+  Process32NextW: process(true, false),
+  Module32First: module(false, true),
+  Module32Next: module(false, false),
+  Module32FirstW: module(true, true),
+  Module32NextW: module(true, false),
+  Thread32First: thread(true),
+  Thread32Next: thread(false),
+  Heap32ListFirst: (call) => call.fail(Win32.noMoreFiles),
+  Heap32ListNext: (call) => call.fail(Win32.noMoreFiles),
+  Heap32First: (call) => call.fail(Win32.noMoreFiles),
+  Heap32Next: (call) => call.fail(Win32.noMoreFiles),
+};
