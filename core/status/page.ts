@@ -20,6 +20,11 @@ type Html = ReturnType<typeof html>;
 /** Seconds between two refreshes of the page. */
 const REFRESH = 5;
 
+/** Text from outside, fit to be shown and cut; a page need not tell two backslashes from one, and paths read better. */
+function shown(text: string, limit: number): string {
+  return escapeText(text, limit).replaceAll("\\\\", "\\");
+}
+
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
 function duration(milliseconds: number): string {
@@ -44,7 +49,7 @@ function domainRow(domain: DomainStatus, rates: DomainRates | undefined): Html {
   return html`
     <tr>
       <td>${domain.domain}</td>
-      <td>${escapeText(domain.name, 60)}</td>
+      <td>${shown(domain.name, 60)}</td>
       <td>${domain.state}</td>
       <td class="n">${number.format(rates?.events ?? 0)}</td>
       <td class="n">${number.format(statistics.events)}</td>
@@ -60,12 +65,12 @@ function domainRow(domain: DomainStatus, rates: DomainRates | undefined): Html {
 function engineRow(engine: EngineStatus): Html {
   const state = engine.state === "ready"
     ? html`<span class="tag clean">ready</span>`
-    : html`<span class="tag malicious">failed</span> ${escapeText(engine.detail, 120)}`;
+    : html`<span class="tag malicious">failed</span> ${shown(engine.detail, 120)}`;
   return html`
     <tr>
-      <td>${escapeText(engine.info.name, 40)}</td>
-      <td>${escapeText(engine.info.version, 40)}</td>
-      <td>${escapeText(engine.info.knowledge, 120)}</td>
+      <td>${shown(engine.info.name, 40)}</td>
+      <td>${shown(engine.info.version, 40)}</td>
+      <td>${shown(engine.info.knowledge, 120)}</td>
       <td>${state}</td>
       <td class="n">${number.format(engine.scanned)}</td>
       <td class="n${engine.unfinished > 0 ? " bad" : ""}">${number.format(engine.unfinished)}</td>
@@ -79,10 +84,10 @@ function verdictRow(verdict: VerdictStatus, now: number): Html {
     <tr>
       <td>${duration(now - verdict.at)} ago</td>
       <td>${verdict.domain}</td>
-      <td>${escapeText(verdict.name, 40)} <span class="quiet">${verdict.pid}</span></td>
+      <td>${shown(verdict.name, 40)} <span class="quiet">${verdict.pid}</span></td>
       <td><span class="tag ${verdict.verdict}">${verdict.verdict}</span></td>
-      <td>${escapeText(threats, 160)}</td>
-      <td class="path">${escapeText(verdict.path, 160)}</td>
+      <td>${shown(threats, 160)}</td>
+      <td class="path">${shown(verdict.path, 160)}</td>
     </tr>
   `;
 }
@@ -128,7 +133,7 @@ export function statusPage(
       <body>
     <header><h1>umbra</h1><span class="tag ${snapshot.ready ? "clean" : "malicious"}">${snapshot.ready
       ? "ready"
-      : "not ready"}</span><span class="quiet">${snapshot.version} on ${escapeText(
+      : "not ready"}</span><span class="quiet">${snapshot.version} on ${shown(
         snapshot.hypervisor.name,
         60,
       )},
@@ -136,7 +141,7 @@ export function statusPage(
     ${snapshot.problems.length === 0
       ? ""
       : html`<ul class="problems">${
-        snapshot.problems.map((line) => html`<li>${escapeText(line, 300)}</li>`)
+        snapshot.problems.map((line) => html`<li>${shown(line, 300)}</li>`)
       }</ul>`}
     <main><section class="cards">
     ${card(
