@@ -244,6 +244,11 @@ export interface EmulationOptions {
   readonly args: readonly string[];
   /** Guest memory in MiB. */
   readonly memory?: number;
+  /**
+   * Other programs that run in the same guest from the start; {@link Emulation.rules} does not name them. Their
+   * names differ from the sample's.
+   */
+  readonly company?: readonly { readonly name: string; readonly bytes: Uint8Array }[];
 }
 
 /** A guest with a sample in it, inside the test bed. */
