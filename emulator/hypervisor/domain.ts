@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Access, type Cpu, type FrameMemory, PAGE_SIZE, type Translation } from "../machine/types.ts";
+import { type Access, type Cpu, type FrameMemory, PAGE_SIZE, type Translation } from "../machine/types.ts";
 import { ShadowPaging } from "./fault.ts";
 import { GuestWalk } from "./guest_walk.ts";
 import type { MonitoredDomain, MonitorHost } from "./monitor_host.ts";

@@ -86,7 +86,6 @@ export class ShadowPaging {
     const fetch = access === Access.fetch;
     if (walk.stale) this.pagingChanged(vcpu);
     if (!walk.walk(va, write, fetch, user)) return -1 - walk.errorCode;
-    if (this.#sync.pending) this.#touch(vcpu, va);
 
     const { gfn } = walk;
     const mfn = this.#map.machineFrame(gfn);
@@ -96,7 +95,9 @@ export class ShadowPaging {
     const table = this.#table(vcpu, va);
     const index = (va >>> 12) & 511;
 
-    let newLo = lowOf(mfn, leafFlags(walk.l1Lo));
+    // A write that only CR0.WP allows is shown to the monitor as what it is; the entry does not keep it.
+    const override = walk.overridesReadOnly ? WRITABLE : 0;
+    let newLo = (lowOf(mfn, leafFlags(walk.l1Lo)) | override) >>> 0;
     const newHi = (highOf(mfn) | (walk.nxe ? walk.l1Hi & NO_EXECUTE : 0)) >>> 0;
     if (tables.isTable(gfn)) {
       if (write) this.#letWrite(vcpu, gfn);
@@ -110,14 +111,14 @@ export class ShadowPaging {
     const oldLo = pool.readLow(table, index);
     const oldHi = pool.readHigh(table, index);
     const hi = this.#reporter.newHi;
-    const lo = this.#reporter.newLo;
+    const lo = (this.#reporter.newLo & ~override) >>> 0;
     tables.setEntry(table, index, hi, lo);
     if (narrows(oldHi, oldLo, hi, lo)) tables.flushFrame(frameOf(oldHi, oldLo));
     // What ring 0 may still write without an entry that says so must not outlive the turn to code.
     if (fetch && tables.writableWithoutEntry.delete(mfn)) tables.flushFrame(mfn);
 
     let rights = permissions(lo & walk.l2Lo, hi | (walk.nxe ? walk.l2Hi : 0), user);
-    if (walk.overridesReadOnly) {
+    if (override) {
       // CR0.WP is clear and the guest's entry read-only: the write is allowed to ring 0 and to nobody else,
       // so it is in this CPU's TLB only.
       rights |= WRITABLE_BIT;
@@ -264,18 +265,6 @@ export class ShadowPaging {
       directories.push(slot);
     }
     for (const slot of directories) tables.destroyDirectory(slot);
-  }
-
-  /** The two guest entries just walked may be newer than their shadows. */
-  #touch(vcpu: VcpuPaging, va: number): void {
-    const { mode, l1Table, l2Table } = vcpu.walk;
-    const wide = mode === PagingMode.pae;
-    if (l2Table >= 0) {
-      this.#sync.touch(vcpu, l2Table, wide ? ((va >>> 21) & 511) * 8 : (va >>> 22) * 4);
-    }
-    if (l1Table >= 0) {
-      this.#sync.touch(vcpu, l1Table, wide ? ((va >>> 12) & 511) * 8 : ((va >>> 12) & 1023) * 4);
-    }
   }
 
   /** No memory there: reads give ones, writes are lost. Never in the shadow, so each miss comes by here. */

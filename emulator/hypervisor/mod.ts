@@ -4,15 +4,12 @@
  *
  * @module
  */
-import { asset } from "../../core/assets.ts";
-import type { HypercallTransport } from "../../xen/transport.ts";
 import { createMachine } from "../machine/mod.ts";
-import type { Machine } from "../machine/types.ts";
-import { DomainModel } from "./domain.ts";
-import { MonitorHost } from "./monitor_host.ts";
-import { MachineFrames } from "./p2m.ts";
-import { ModelTransport } from "./transport.ts";
-import type { Domain, XenModel } from "./types.ts";
+import { Model, shadowFramesFor } from "./model.ts";
+import type { XenModel } from "./types.ts";
+
+export type { Domain, PortHandler, Vcpu, XenModel } from "./types.ts";
+export { GuestPageFault } from "./types.ts";
 
 /** How big the machine is. */
 export interface XenModelOptions {
@@ -23,15 +20,8 @@ export interface XenModelOptions {
   readonly frames: number;
   /** CPUs; each vCPU takes one. Default 1. */
   readonly cpus?: number;
-  /** Shadow tables of each domain; default a sixteenth of its frames, 64 to 1024. */
+  /** Shadow tables of each domain, 16 or more; by default a sixteenth of its frames, 64 to 1024. */
   readonly shadowFrames?: number;
-}
-
-/** Fewest shadow tables with which any one instruction gets through. */
-const FEWEST_SHADOW_FRAMES = 16;
-
-function shadowFramesFor(guestFrames: number): number {
-  return Math.max(64, Math.min(1024, guestFrames >>> 4));
 }
 
 /** Machine frames a domain takes with the default pool. */
@@ -41,83 +31,5 @@ export function machineFramesFor(guestFrames: number, vcpus = 1): number {
 
 /** Makes a machine with the monitor in it and no domain yet. */
 export function createXenModel(options: XenModelOptions): XenModel {
-  const machine = createMachine({ frames: options.frames, cpus: options.cpus ?? 1 });
-  return new Model(machine, options);
-}
-
-class Model implements XenModel {
-  readonly transport: HypercallTransport;
-  readonly #transport: ModelTransport;
-  readonly #machine: Machine;
-  readonly #frames: MachineFrames;
-  readonly #monitor: MonitorHost;
-  readonly #domains = new Map<number, DomainModel>();
-  readonly #shadowFrames: number | undefined;
-  #nextDomain = 1;
-  #nextCpu = 0;
-  #virq = false;
-
-  constructor(machine: Machine, options: XenModelOptions) {
-    if (options.shadowFrames !== undefined && options.shadowFrames < FEWEST_SHADOW_FRAMES) {
-      throw new RangeError(
-        `Cannot make a shadow pool of ${options.shadowFrames} frames: at least ${FEWEST_SHADOW_FRAMES} are needed`,
-      );
-    }
-    this.#machine = machine;
-    this.#shadowFrames = options.shadowFrames;
-    this.#frames = new MachineFrames(machine.memory.frames);
-    this.#monitor = new MonitorHost(asset("monitor.wasm"), {
-      domain: (id) => this.#domains.get(id),
-      raiseVirq: () => void (this.#virq = true),
-      callerMemory: (address, length) => this.#transport.memory(address, length),
-    });
-    this.transport = this.#transport = new ModelTransport((caller, command, argument) =>
-      this.#monitor.hypercall(caller, command, argument)
-    );
-  }
-
-  createDomain(options: { readonly guestFrames: number; readonly vcpus?: number }): Domain {
-    const { guestFrames } = options;
-    const vcpus = options.vcpus ?? 1;
-    if (!Number.isInteger(guestFrames) || guestFrames < 1 || guestFrames > 0x10_0000) {
-      throw new RangeError(`Cannot create a domain of ${guestFrames} frames: 1 to 1048576 go`);
-    }
-    if (!Number.isInteger(vcpus) || vcpus < 1 || this.#nextCpu + vcpus > this.#machine.cpus.length) {
-      throw new RangeError(
-        `Cannot create a domain of ${vcpus} vCPUs: ${this.#machine.cpus.length - this.#nextCpu} of ` +
-          `${this.#machine.cpus.length} CPUs are free`,
-      );
-    }
-    const domain = new DomainModel({
-      id: this.#nextDomain,
-      guestFrames,
-      shadowFrames: this.#shadowFrames ?? shadowFramesFor(guestFrames),
-      cpus: this.#machine.cpus.slice(this.#nextCpu, this.#nextCpu + vcpus),
-      memory: this.#machine.memory,
-      machine: this.#frames,
-      monitor: this.#monitor,
-    });
-    this.#nextCpu += vcpus;
-    this.#nextDomain++;
-    this.#domains.set(domain.id, domain);
-    this.#monitor.domainCreated(domain.id);
-    return domain;
-  }
-
-  destroyDomain(id: number): void {
-    const domain = this.#domains.get(id);
-    if (!domain) throw new RangeError(`Cannot destroy domain ${id}: there is none of that number`);
-    domain.destroy();
-    this.#domains.delete(id);
-  }
-
-  get virqPending(): boolean {
-    return this.#virq;
-  }
-
-  deliverVirq(): void {
-    if (!this.#virq) return;
-    this.#virq = false;
-    this.#transport.deliver();
-  }
+  return new Model(createMachine({ frames: options.frames, cpus: options.cpus ?? 1 }), options.shadowFrames);
 }

@@ -66,17 +66,6 @@ export class TableSync {
     this.#out.set(gfn, copy);
   }
 
-  /** Brings one entry of a table that may be out of sync up to date; the table stays writable. */
-  touch(vcpu: VcpuPaging, gfn: number, offset: number): void {
-    const old = this.#out.get(gfn);
-    if (!old) return;
-    const word = (offset >>> 3) * 2;
-    this.#compare(vcpu, gfn, old, word, word + 2);
-    const now = this.#words(gfn);
-    old[word] = now[word];
-    old[word + 1] = now[word + 1];
-  }
-
   /** Brings all tables into sync; they are write-protected again. */
   resync(vcpu: VcpuPaging): void {
     for (const [gfn, old] of this.#out) {
