@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The self-test: which sample programs there are, what each hides and how, and what must be seen of it. Data
+ * only; the run goes through the same service and engines as any emulation.
+ *
+ * @module
+ */
+import type { EndReason, EventKind } from "../../core/ports.ts";
+
+/** What must be seen of one sample. */
+export interface Expectation {
+  readonly end: EndReason;
+  /** The verdict of the emulation; a scan of the file must always be clean. */
+  readonly verdict: "malicious" | "clean";
+  /** Kinds of events that must occur in the sample's name. */
+  readonly kinds: readonly EventKind[];
+  /** Number of layers, the program's own code being the first. */
+  readonly layers: number;
+  /**
+   * Where pages with the marker must be captured, and nowhere else: in the sample's own process or in the one
+   * it starts, and in which layers. Absent: no captured page holds it.
+   */
+  readonly marker?: { readonly process: "sample" | "child"; readonly layers: readonly number[] };
+  /** Names of all processes that events are seen of, in order of their start. */
+  readonly processes: readonly string[];
+}
+
+/** One sample of the self-test. */
+export interface SuiteSample {
+  readonly name: string;
+  /** What it hides and how, in a few words. */
+  readonly shows: string;
+  /** Artefact that is emulated. */
+  readonly file: string;
+  /** Artefacts that run beside it and are not watched. */
+  readonly company: readonly string[];
+  readonly expected: Expectation;
+}
+
+const HIDDEN = { end: "exited", verdict: "malicious" } as const;
+
+/** All samples, in the order in which they run. */
+export const suite: readonly SuiteSample[] = [
+  {
+    name: "plain",
+    shows: "hides nothing: the control",
+    file: "samples/plain.exe",
+    company: [],
+    expected: { end: "exited", verdict: "clean", kinds: ["S1"], layers: 1, processes: ["plain.exe"] },
+  },
+  {
+    name: "alloc",
+    shows: "S1: written to fresh memory, made executable by VirtualProtect",
+    file: "samples/alloc.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 2,
+      marker: { process: "sample", layers: [1] },
+      processes: ["alloc.exe"],
+    },
+  },
+  {
+    name: "inplace",
+    shows: "S2: decrypted in place in a section that is writable and executable",
+    file: "samples/inplace.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1", "S2"],
+      layers: 2,
+      marker: { process: "sample", layers: [1] },
+      processes: ["inplace.exe"],
+    },
+  },
+  {
+    name: "twolayers",
+    shows: "a payload that unpacks another; only the second holds the marker",
+    file: "samples/twolayers.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1", "S2"],
+      layers: 3,
+      marker: { process: "sample", layers: [2] },
+      processes: ["twolayers.exe"],
+    },
+  },
+  {
+    name: "rewrite",
+    shows: "runs, then overwrites itself with zeros at once",
+    file: "samples/rewrite.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1", "S2"],
+      layers: 2,
+      marker: { process: "sample", layers: [1] },
+      processes: ["rewrite.exe"],
+    },
+  },
+  {
+    name: "mapping",
+    shows: "written through one view of a section, run through another",
+    file: "samples/mapping.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 2,
+      marker: { process: "sample", layers: [1] },
+      processes: ["mapping.exe"],
+    },
+  },
+  {
+    name: "inject",
+    shows: "written into and run in another process",
+    file: "samples/inject.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 2,
+      marker: { process: "child", layers: [1] },
+      processes: ["inject.exe", "inject.exe"],
+    },
+  },
+  {
+    name: "unwatched",
+    shows: "the S2 program beside a harmless one, of which only the latter is watched",
+    file: "samples/idle.exe",
+    company: ["samples/inplace.exe"],
+    expected: { end: "exited", verdict: "clean", kinds: ["S1"], layers: 1, processes: ["idle.exe"] },
+  },
+];
