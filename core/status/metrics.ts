@@ -62,16 +62,18 @@ export function metricsText(snapshot: StatusSnapshot): string {
     "1 when the engine can scan.",
     snapshot.engines.map((
       engine,
-    ) => [`{engine=${label(engine.info.name)}}`, engine.state === "ready" ? 1 : 0]),
+    ) => [`{engine=${label(engine.name)}}`, engine.state === "ready" ? 1 : 0]),
   );
-  for (const [name, help, key] of ENGINE_COUNTERS) {
-    metric(
-      name,
-      "counter",
-      help,
-      snapshot.engines.map((engine) => [`{engine=${label(engine.info.name)}}`, engine[key]]),
-    );
-  }
+  metric(
+    "umbra_engine_scans_total",
+    "counter",
+    "Scans by how they ended.",
+    snapshot.engines.flatMap((engine) =>
+      Object.entries(engine.scans).map(([status, count]) =>
+        [`{engine=${label(engine.name)},status="${status}"}`, count] as const
+      )
+    ),
+  );
   metric(
     "umbra_verdicts_total",
     "counter",
@@ -80,8 +82,3 @@ export function metricsText(snapshot: StatusSnapshot): string {
   );
   return lines.join("\n") + "\n";
 }
-
-const ENGINE_COUNTERS = [
-  ["umbra_engine_scanned_total", "Units scanned.", "scanned"],
-  ["umbra_engine_unfinished_total", "Units an engine did not finish.", "unfinished"],
-] as const;

@@ -6,4 +6,4 @@
  */
 export { type ListenAddress, parseListen } from "./listen.ts";
 export { startStatusServer, type StatusServer } from "./server.ts";
-export type { DomainStatus, EngineStatus, StatusSnapshot, VerdictStatus } from "./snapshot.ts";
+export type { DomainStatus, StatusSnapshot, VerdictStatus } from "./snapshot.ts";

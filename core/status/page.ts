@@ -6,7 +6,8 @@
  */
 import { html } from "hono/html";
 import { escapeText } from "../text.ts";
-import type { DomainStatus, EngineStatus, StatusSnapshot, VerdictStatus } from "./snapshot.ts";
+import type { EngineStatus } from "../ports.ts";
+import type { DomainStatus, StatusSnapshot, VerdictStatus } from "./snapshot.ts";
 import { STYLE } from "./style.ts";
 
 /** Rates of a domain, a second, over the last minute. */
@@ -63,17 +64,19 @@ function domainRow(domain: DomainStatus, rates: DomainRates | undefined): Html {
 }
 
 function engineRow(engine: EngineStatus): Html {
+  const unfinished = engine.scans.incomplete + engine.scans.error;
+  const scanned = engine.scans.malicious + engine.scans.clean + unfinished;
   const state = engine.state === "ready"
     ? html`<span class="tag clean">ready</span>`
-    : html`<span class="tag malicious">failed</span> ${shown(engine.detail, 120)}`;
+    : html`<span class="tag malicious">${engine.state}</span> ${shown(engine.detail, 120)}`;
   return html`
     <tr>
-      <td>${shown(engine.info.name, 40)}</td>
-      <td>${shown(engine.info.version, 40)}</td>
-      <td>${shown(engine.info.knowledge, 120)}</td>
+      <td>${shown(engine.name, 40)}</td>
+      <td>${shown(engine.version, 40)}</td>
+      <td>${shown(engine.knowledge, 120)}</td>
       <td>${state}</td>
-      <td class="n">${number.format(engine.scanned)}</td>
-      <td class="n${engine.unfinished > 0 ? " bad" : ""}">${number.format(engine.unfinished)}</td>
+      <td class="n">${number.format(scanned)}</td>
+      <td class="n${unfinished > 0 ? " bad" : ""}">${number.format(unfinished)}</td>
     </tr>
   `;
 }

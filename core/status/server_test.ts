@@ -37,11 +37,12 @@ function picture(text: string, more: Partial<StatusSnapshot> = {}): StatusSnapsh
       pages: { seen: 40, stored: 30, deduplicated: 9, lost: 1 },
     }],
     engines: [{
-      info: { name: text, version: text, knowledge: text },
-      state: "failed",
+      name: text,
+      version: text,
+      knowledge: text,
+      state: "unavailable",
       detail: text,
-      scanned: 7,
-      unfinished: 1,
+      scans: { malicious: 1, clean: 7, incomplete: 1, error: 0 },
     }],
     verdicts: [{
       at: 1_080_000,

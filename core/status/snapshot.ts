@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { DomainStatistics, EngineInfo, HypervisorInfo } from "../ports.ts";
+import type { DomainStatistics, EngineStatus, HypervisorInfo } from "../ports.ts";
 
 /** One watched domain. */
 export interface DomainStatus {
@@ -21,17 +21,6 @@ export interface DomainStatus {
     readonly deduplicated: number;
     readonly lost: number;
   };
-}
-
-/** One engine. */
-export interface EngineStatus {
-  readonly info: EngineInfo;
-  readonly state: "ready" | "failed";
-  /** Why it failed; else "". */
-  readonly detail: string;
-  /** Units scanned, and how many of those it did not finish. */
-  readonly scanned: number;
-  readonly unfinished: number;
 }
 
 /** One verdict on a process. */
