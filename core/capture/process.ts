@@ -60,6 +60,13 @@ interface Allocation {
   active: boolean;
 }
 
+interface Composite {
+  readonly base: number;
+  readonly size: number;
+  hopTo: number | undefined;
+  readonly pages: Map<number, Page>;
+}
+
 /** Bytes kept of a hop's target. */
 const ENTRY_BYTES = 64;
 
@@ -74,7 +81,7 @@ export class ProcessCaptures {
   #layer = 0;
   readonly #summaries = new Map<number, LayerSummary>();
   /** Contents of which regions were made already, by allocation base. */
-  readonly #composites = new Map<number, string>();
+  readonly #joined = new Map<number, string>();
 
   constructor(private readonly limits: LayerLimits) {}
 
@@ -169,41 +176,59 @@ export class ProcessCaptures {
       }
     };
     join(this.#pages);
-    for (const allocation of [...this.#allocations.values()].sort((a, b) => a.base - b.base)) {
-      if (!allocation.active && allocation.hopTo === undefined) continue;
-      const { base, pages } = this.#composite(allocation);
-      if (pages.size === 0) continue;
-      const content = [...pages].map(([va, page]) => `${va}:${page.sha256}`).sort().join(" ");
-      const changed = this.#composites.get(base) !== content;
+    for (const { base, size, hopTo, pages } of this.#composites()) {
+      const content = [...pages].map(([va, page]) => `${va}:${page.sha256}`).join(" ");
+      const changed = this.#joined.get(base) !== content;
       if (changed) {
-        this.#composites.set(base, content);
+        this.#joined.set(base, content);
         join(pages);
       }
-      if (allocation.hopTo === undefined && !(changed && isImage(pages.get(base)))) continue;
+      if (hopTo === undefined && !(changed && isImage(pages.get(base)))) continue;
       const bytes = new Map([...pages].map(([va, page]) => [va, page.bytes]));
       const rebuilt = rebuildImage(
-        { base, size: allocation.size, pages: bytes, executed: this.#executed, entry: allocation.hopTo },
+        { base, size, pages: bytes, executed: this.#executed, entry: hopTo },
         this.limits.imageBytes,
       );
       if (typeof rebuilt === "string") skipped.push(`an image: ${rebuilt}`);
       else images.push({ va: base, image: rebuilt });
     }
+    this.#lengthenEntry();
     this.#pages = new Map();
     this.#allocations = new Map();
     return { layer: this.#layer, regions: [...regions.values()], images, skipped };
   }
 
-  /** Everything known of an allocation; of an unknown one, the run of pages around its page. */
-  #composite(allocation: Allocation): { base: number; pages: Map<number, Page> } {
-    const pages = new Map<number, Page>();
-    let { base } = allocation;
-    if (allocation.size === 0) {
-      while (this.#latest.has(base - PAGE_SIZE)) base -= PAGE_SIZE;
-      for (let va = base; this.#latest.has(va); va += PAGE_SIZE) pages.set(va, this.#latest.get(va)!);
-      return { base, pages };
+  /** Everything known of each allocation the open layer touched, in order; of unknown ones, runs of pages. */
+  #composites(): Composite[] {
+    const found = new Map<number, Composite>();
+    for (const allocation of [...this.#allocations.values()].sort((a, b) => a.base - b.base)) {
+      if (!allocation.active && allocation.hopTo === undefined) continue;
+      let { base } = allocation;
+      if (allocation.size === 0) { while (this.#latest.has(base - PAGE_SIZE)) base -= PAGE_SIZE; }
+      const known = found.get(base);
+      if (known) {
+        known.hopTo ??= allocation.hopTo;
+        continue;
+      }
+      const pages = new Map<number, Page>();
+      if (allocation.size === 0) {
+        for (let va = base; this.#latest.has(va); va += PAGE_SIZE) pages.set(va, this.#latest.get(va)!);
+      } else {
+        const inside = [...this.#latest.keys()].filter((va) => va >= base && va < base + allocation.size);
+        for (const va of inside.sort((a, b) => a - b)) pages.set(va, this.#latest.get(va)!);
+      }
+      if (pages.size > 0) found.set(base, { base, size: allocation.size, hopTo: allocation.hopTo, pages });
     }
-    for (const [va, page] of this.#latest) if (va >= base && va < base + allocation.size) pages.set(va, page);
-    return { base, pages };
+    return [...found.values()];
+  }
+
+  /** A hop near the end of its page: the page after it was captured only after the hop. */
+  #lengthenEntry(): void {
+    const summary = this.#summaries.get(this.#layer);
+    const entry = summary?.entry;
+    if (!summary || !entry || entry.length === ENTRY_BYTES) return;
+    const again = this.#bytesAt(summary.hopTo);
+    if (again && entry.every((byte, index) => again[index] === byte)) summary.entry = again;
   }
 }
 
