@@ -5,16 +5,24 @@
  * @module
  */
 import { type Access, type Cpu, type FrameMemory, PAGE_SIZE, type Translation } from "../machine/types.ts";
+import { frameOf, PRESENT } from "./entries.ts";
 import { ShadowPaging } from "./fault.ts";
 import { GuestWalk } from "./guest_walk.ts";
 import type { MonitoredDomain, MonitorHost } from "./monitor_host.ts";
 import { HYPERVISOR, type MachineFrames, PhysicalMap } from "./p2m.ts";
+import { Kind } from "./pool.ts";
 import { Reporter, type VcpuPaging } from "./report.ts";
 import { KERNEL_BASE, ShadowTables } from "./shadow.ts";
 import { TableSync } from "./sync.ts";
 import type { Domain, PortHandler } from "./types.ts";
 import { VcpuModel } from "./vcpu.ts";
-import { Kind } from "./pool.ts";
+
+/** Level-3 entries below the guest kernel's half. */
+const USER_GIGABYTES = KERNEL_BASE / 2 ** 30;
+
+function isDirectory(kind: number): boolean {
+  return kind === Kind.l2 || kind === Kind.l2Legacy || kind === Kind.l2Identity;
+}
 
 /** What a domain is made from. */
 export interface DomainParts {
@@ -139,10 +147,6 @@ export class DomainModel implements Domain, MonitoredDomain {
     return this.#paging.translate(vcpu, va, access, user);
   }
 
-  frameWithoutEntry(vcpu: VcpuPaging, va: number, write: boolean): number {
-    return this.#paging.frameWithoutEntry(vcpu, va, write);
-  }
-
   invalidate(vcpu: VcpuPaging): void {
     this.#paging.invalidate(vcpu);
   }
@@ -187,14 +191,7 @@ export class DomainModel implements Domain, MonitoredDomain {
   }
 
   revokeSpace(cr3: number): void {
-    const { pool } = this.#tables;
-    const directories: number[] = [];
-    for (let slot = 0; slot < pool.slots; slot++) {
-      const kind = pool.kind[slot];
-      const known = kind === Kind.l2 || kind === Kind.l2Legacy || kind === Kind.l2Identity;
-      if (known && (cr3 === 0 || this.#leadsTo(cr3, slot))) directories.push(slot);
-    }
-    this.#tables.revokeDirectories(directories);
+    this.#tables.revokeDirectories(cr3 === 0 ? this.#allDirectories() : this.#userDirectories(cr3));
   }
 
   hold(vcpu: number): void {
@@ -205,26 +202,37 @@ export class DomainModel implements Domain, MonitoredDomain {
     this.vcpus[vcpu]?.release();
   }
 
-  /** True when the user half of an address space, by its CR3, leads to the guest frame of a directory. */
-  #leadsTo(cr3: number, directory: number): boolean {
-    const { kind, gfn } = this.#tables.pool;
-    if (kind[directory] === Kind.l2Identity) return true;
-    if (kind[directory] === Kind.l2Legacy) return gfn[directory] === cr3 >>> 12;
-    for (const vcpu of this.vcpus) {
-      // The loaded entries count, whatever the memory behind CR3 says now.
-      if (
-        vcpu.cpu.cr3 === cr3 && vcpu.root.directories.subarray(0, KERNEL_BASE / 2 ** 30).includes(directory)
-      ) {
-        return true;
+  #allDirectories(): Set<number> {
+    const { pool } = this.#tables;
+    const found = new Set<number>();
+    for (let slot = 0; slot < pool.slots; slot++) if (isDirectory(pool.kind[slot])) found.add(slot);
+    return found;
+  }
+
+  /** Directories of the user half of the address space that a CR3 stands for. */
+  #userDirectories(cr3: number): Set<number> {
+    const { pool } = this.#tables;
+    const found = new Set<number>();
+    // The loaded entries count, whatever the memory behind CR3 says now.
+    for (const { cpu, root } of this.vcpus) {
+      for (let i = 0; i < USER_GIGABYTES && ((cpu.cr3 ^ cr3) & ~31) === 0; i++) {
+        if (root.directories[i] >= 0) found.add(root.directories[i]);
       }
     }
+    const add = (gfn: number) => {
+      if (this.#map.machineFrame(gfn) < 0) return;
+      for (let slot = pool.first(gfn); slot >= 0; slot = pool.next(slot)) {
+        if (isDirectory(pool.kind[slot])) found.add(slot);
+      }
+    };
+    add(cr3 >>> 12);
     const mfn = this.#map.machineFrame(cr3 >>> 12);
-    if (mfn < 0) return false;
-    for (let gigabyte = 0; gigabyte < KERNEL_BASE / 2 ** 30; gigabyte++) {
-      const low = this.#memory.readWord(mfn, (cr3 & 0xfe0) + gigabyte * 8);
-      if ((low & 1) && low >>> 12 === gfn[directory]) return true;
+    for (let i = 0; i < USER_GIGABYTES && mfn >= 0; i++) {
+      const low = this.#memory.readWord(mfn, (cr3 & 0xfe0) + i * 8);
+      const high = this.#memory.readWord(mfn, (cr3 & 0xfe0) + i * 8 + 4);
+      if (low & PRESENT) add(frameOf(high, low));
     }
-    return false;
+    return found;
   }
 
   #check(gpa: number, length: number): void {

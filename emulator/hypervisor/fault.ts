@@ -133,18 +133,6 @@ export class ShadowPaging {
     return mfn * 8 + rights;
   }
 
-  /**
-   * Machine frame behind an address for an access that the guest's tables allow, without an entry made for
-   * it: for the guest kernel's model while the monitor holds the vCPU. -1 - error code when they refuse.
-   */
-  frameWithoutEntry(vcpu: VcpuPaging, va: number, write: boolean): number {
-    const { walk } = vcpu;
-    if (!walk.walk(va, write, false, false)) return -1 - walk.errorCode;
-    const mfn = this.#map.machineFrame(walk.gfn);
-    if (write && mfn >= 0 && this.#tables.isTable(walk.gfn)) this.#letWrite(vcpu, walk.gfn);
-    return mfn < 0 ? this.#sink : mfn;
-  }
-
   /** INVLPG: what the guest changed in its tables before it holds from here on. */
   invalidate(vcpu: VcpuPaging): void {
     if (this.#sync.pending) this.#sync.resync(vcpu);

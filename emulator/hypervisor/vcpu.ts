@@ -14,7 +14,6 @@ import {
   TRANSLATE_HOLD,
   type Translation,
 } from "../machine/types.ts";
-import { ErrorCode } from "./entries.ts";
 import type { GuestWalk } from "./guest_walk.ts";
 import type { VcpuPaging } from "./report.ts";
 import type { ShadowRoot } from "./shadow.ts";
@@ -28,7 +27,6 @@ const LARGEST_COPY = 64 * 1024 * 1024;
 /** What a vCPU needs of its domain. */
 export interface VcpuHome {
   translate(vcpu: VcpuPaging, va: number, access: Access, user: boolean): Translation;
-  frameWithoutEntry(vcpu: VcpuPaging, va: number, write: boolean): number;
   invalidate(vcpu: VcpuPaging): void;
   /** Control registers changed: shadow paging follows; `root`: CR3 may be another one, the monitor is told. */
   controlChanged(vcpu: VcpuPaging, root: boolean): void;
@@ -39,18 +37,10 @@ export interface VcpuHome {
   readonly onPort: PortHandler | undefined;
 }
 
-/** An access that was completed although the monitor held the vCPU: shown to the monitor again later. */
-interface Deferred {
-  readonly cr3: number;
-  readonly va: number;
-  readonly access: Access;
-}
-
 /** The model's vCPU. */
 export class VcpuModel implements Vcpu, VcpuPaging, CpuHost {
   readonly vmcs: Vmcs;
   readonly #home: VcpuHome;
-  readonly #deferred: Deferred[] = [];
   #held = false;
   #running = false;
 
@@ -83,7 +73,6 @@ export class VcpuModel implements Vcpu, VcpuPaging, CpuHost {
 
   run(limit: number): CpuExit {
     this.#follow();
-    if (!this.#held) this.#showDeferred();
     if (this.#held) return HELD;
     this.#running = true;
     try {
@@ -173,32 +162,12 @@ export class VcpuModel implements Vcpu, VcpuPaging, CpuHost {
 
   /** Machine frame for an access with ring 0's rights. Throws GuestPageFault. */
   #frameFor(va: number, access: Access): number {
-    let answer = this.#home.translate(this, va, access, false);
+    const answer = this.#home.translate(this, va, access, false);
+    // The monitor waits for room before a page is captured, and that is at fetches only.
     if (answer === TRANSLATE_HOLD) {
-      this.#defer(va, access);
-      const frame = this.#home.frameWithoutEntry(this, va, access === Access.write);
-      answer = frame < 0 ? frame : frame * 8;
+      throw new Error(`Cannot access guest address 0x${va.toString(16)}: the monitor held a data access`);
     }
-    if (answer < 0) throw new GuestPageFault(va, (-1 - answer) & ~ErrorCode.fetch);
+    if (answer < 0) throw new GuestPageFault(va, -1 - answer);
     return Math.floor(answer / 8);
-  }
-
-  #defer(va: number, access: Access): void {
-    const { cr3 } = this.cpu;
-    const page = (va & ~(PAGE_SIZE - 1)) >>> 0;
-    if (this.#deferred.some((d) => d.cr3 === cr3 && d.va === page && d.access === access)) return;
-    this.#deferred.push({ cr3, va: page, access });
-  }
-
-  /** Shows the monitor what it has not seen yet, in the address space it happened in. */
-  #showDeferred(): void {
-    const own = this.cpu.cr3;
-    while (this.#deferred.length > 0) {
-      const { cr3, va, access } = this.#deferred[0];
-      if (cr3 !== this.cpu.cr3) this.loadCr3(cr3);
-      if (this.#home.translate(this, va, access, false) === TRANSLATE_HOLD) break;
-      this.#deferred.shift();
-    }
-    if (this.cpu.cr3 !== own) this.loadCr3(own);
   }
 }
