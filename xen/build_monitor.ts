@@ -63,7 +63,12 @@ export async function build(): Promise<void> {
   const run = async (action: string, args: string[], tree: Record<string, string | Uint8Array>) => {
     output = "";
     try {
-      return await runLLVM(args, tree, { stdout: collect, stderr: collect }) as Record<
+      return await runLLVM(args, tree, {
+        stdout: collect,
+        stderr: collect,
+        // It would draw a progress bar of reading its own files.
+        fetchProgress: () => {},
+      }) as Record<
         string,
         string | Uint8Array
       >;

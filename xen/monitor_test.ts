@@ -670,3 +670,20 @@ Deno.test("frames are tracked within bounds, and forgotten with the domain", () 
   }
   assert.ok(guest.exports.memory.buffer.byteLength <= before + (1 << 20));
 });
+
+Deno.test("pause: a VIRQ tells of what came into the ring by an acknowledgement", () => {
+  const { guest, bridge, virus } = scene({}, { ringPages: 2, ringEvents: 4 });
+  guest.switchTo(virus);
+  guest.vad(virus, 0x40_0000, 64);
+  bridge.acknowledge(1, bridge.fetch(1, 10).at(-1)!.sequence);
+  unpack(guest, virus, 12);
+  guest.map(virus, 0x42_0000, { x: true });
+  assert.equal(guest.run(0x42_0000), false);
+  let rounds = 0;
+  for (let virqs = 0; guest.held; rounds++) {
+    assert.ok(guest.virqs > virqs, "held, and nobody was told");
+    virqs = guest.virqs;
+    bridge.acknowledge(1, bridge.fetch(1, 1000).at(-1)!.sequence);
+  }
+  assert.ok(rounds > 4);
+});

@@ -208,6 +208,7 @@ void umbra_ring_notify(struct umbra_domain *domain, uint64_t tsc, bool urgent)
          !(domain->virq_armed && tsc - domain->virq_at >= VIRQ_TICKS) )
         return;
     domain->virq_armed = false;
-    domain->virq_at = tsc;
+    if ( tsc )
+        domain->virq_at = tsc;
     umbra_ops->raise_virq();
 }

@@ -163,6 +163,7 @@ static long do_copy(struct umbra_domain *domain, uint64_t argument)
 static long do_acknowledge(struct umbra_domain *domain, uint64_t argument)
 {
     struct umbra_acknowledge acknowledge;
+    uint64_t newest = domain->last_event;
     int rc = umbra_ops->copy_from_caller(&acknowledge, argument, sizeof(acknowledge));
 
     if ( rc )
@@ -172,6 +173,9 @@ static long do_acknowledge(struct umbra_domain *domain, uint64_t argument)
         return -UMBRA_EINVAL;
     umbra_ring_acknowledge(domain, acknowledge.sequence);
     umbra_domain_pump(domain);
+    /* What waited for the room came in: nobody else would say so while the vCPU is held. */
+    if ( domain->last_event != newest )
+        umbra_ring_notify(domain, 0, true);
     return 0;
 }
 
