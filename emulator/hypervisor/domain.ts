@@ -41,7 +41,7 @@ export class DomainModel implements Domain, MonitoredDomain {
   readonly guestFrames: number;
   readonly vcpus: readonly VcpuModel[];
   onPort: PortHandler | undefined;
-  readonly #memory: FrameMemory;
+  readonly memory: FrameMemory;
   readonly #machine: MachineFrames;
   readonly #monitor: MonitorHost;
   readonly #map: PhysicalMap;
@@ -62,7 +62,7 @@ export class DomainModel implements Domain, MonitoredDomain {
     }
     this.id = id;
     this.guestFrames = guestFrames;
-    this.#memory = memory;
+    this.memory = memory;
     this.#machine = machine;
     this.#monitor = monitor;
     this.#map = new PhysicalMap(machine, id, guestFrames);
@@ -118,8 +118,8 @@ export class DomainModel implements Domain, MonitoredDomain {
     const mfn = this.#map.machineFrame(Math.floor(gpa / PAGE_SIZE));
     const offset = gpa % PAGE_SIZE;
     return {
-      high: this.#memory.readWord(mfn, offset + 4) >>> 0,
-      low: this.#memory.readWord(mfn, offset) >>> 0,
+      high: this.memory.readWord(mfn, offset + 4) >>> 0,
+      low: this.memory.readWord(mfn, offset) >>> 0,
     };
   }
 
@@ -157,7 +157,7 @@ export class DomainModel implements Domain, MonitoredDomain {
   }
 
   frame(mfn: number): Uint8Array {
-    return this.#memory.frame(mfn);
+    return this.memory.frame(mfn);
   }
 
   frameWritten(mfn: number, offset: number, length: number): void {
@@ -166,8 +166,8 @@ export class DomainModel implements Domain, MonitoredDomain {
 
   // What the monitor may ask for.
 
-  ownFrame(mfn: number): Uint8Array | undefined {
-    return this.#map.owns(mfn) ? this.#memory.frame(mfn) : undefined;
+  owns(mfn: number): boolean {
+    return this.#map.owns(mfn);
   }
 
   machineFrame(gfn: number): number {
@@ -228,8 +228,8 @@ export class DomainModel implements Domain, MonitoredDomain {
     add(cr3 >>> 12);
     const mfn = this.#map.machineFrame(cr3 >>> 12);
     for (let i = 0; i < USER_GIGABYTES && mfn >= 0; i++) {
-      const low = this.#memory.readWord(mfn, (cr3 & 0xfe0) + i * 8);
-      const high = this.#memory.readWord(mfn, (cr3 & 0xfe0) + i * 8 + 4);
+      const low = this.memory.readWord(mfn, (cr3 & 0xfe0) + i * 8);
+      const high = this.memory.readWord(mfn, (cr3 & 0xfe0) + i * 8 + 4);
       if (low & PRESENT) add(frameOf(high, low));
     }
     return found;

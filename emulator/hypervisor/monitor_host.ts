@@ -6,8 +6,9 @@
  * @module
  */
 
+import { type FrameMemory, PAGE_SIZE } from "../machine/types.ts";
+
 /** Xen's error numbers that the model gives to the monitor. */
-export const ENOENT = 2;
 export const ESRCH = 3;
 export const EFAULT = 14;
 export const EINVAL = 22;
@@ -48,8 +49,9 @@ const NO_FRAME = 0xffff_ffff;
 
 /** A domain, as the monitor's imports need it. */
 export interface MonitoredDomain {
-  /** The frame's bytes, or undefined when it is not this domain's. */
-  ownFrame(mfn: number): Uint8Array | undefined;
+  /** True for machine frames of this domain. */
+  owns(mfn: number): boolean;
+  readonly memory: FrameMemory;
   /** Machine frame, or -1. */
   machineFrame(gfn: number): number;
   readonly vcpuCount: number;
@@ -87,14 +89,16 @@ interface Exports {
 export class MonitorHost {
   readonly #exports: Exports;
   readonly #exchange: number;
+  readonly #views: Views;
   #access: Uint32Array;
 
   /** Throws when the bytes are not the monitor's module. */
   constructor(wasm: Uint8Array<ArrayBuffer>, home: MonitorHome) {
     const instance = new WebAssembly.Instance(new WebAssembly.Module(wasm), {
-      env: imports(home, () => this.#exports.memory.buffer),
+      env: imports(home, () => this.#views),
     });
     this.#exports = instance.exports as unknown as Exports;
+    this.#views = new Views(this.#exports.memory);
     this.#exports.umbra_init();
     this.#exchange = this.#exports.umbra_exchange() >>> 0;
     this.#access = this.#view();
@@ -152,16 +156,51 @@ export class MonitorHost {
   }
 }
 
+/** The module's memory as bytes and words, made anew when it has grown (that detaches the old buffer). */
+class Views {
+  #bytes: Uint8Array;
+  #words: Uint32Array;
+
+  constructor(readonly memory: WebAssembly.Memory) {
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#words = new Uint32Array(memory.buffer);
+  }
+
+  get bytes(): Uint8Array {
+    if (this.#bytes.length === 0) this.#bytes = new Uint8Array(this.memory.buffer);
+    return this.#bytes;
+  }
+
+  get words(): Uint32Array {
+    if (this.#words.length === 0) this.#words = new Uint32Array(this.memory.buffer);
+    return this.#words;
+  }
+}
+
+/** Longest aligned read that is done word by word, without making a view: pointers and entries. */
+const WORDWISE = 16;
+
 /** The imports of module "env". None of them calls back into the module. */
-function imports(home: MonitorHome, memory: () => ArrayBuffer): Record<string, WebAssembly.ImportValue> {
-  const bytes = (address: number, length: number) => new Uint8Array(memory(), address >>> 0, length >>> 0);
+function imports(home: MonitorHome, views: () => Views): Record<string, WebAssembly.ImportValue> {
   const address = (low: number, high: number) => (high >>> 0) * 0x1_0000_0000 + (low >>> 0);
   return {
-    read_frame(domain: number, mfn: number, offset: number, buffer: number, length: number): number {
-      const frame = home.domain(domain)?.ownFrame(mfn >>> 0);
-      if (!frame) return -ESRCH;
-      if ((offset >>> 0) + (length >>> 0) > frame.length) return -EINVAL;
-      bytes(buffer, length).set(frame.subarray(offset, offset + length));
+    read_frame(id: number, mfn: number, offset: number, buffer: number, length: number): number {
+      const domain = home.domain(id);
+      mfn >>>= 0;
+      offset >>>= 0;
+      buffer >>>= 0;
+      length >>>= 0;
+      if (!domain?.owns(mfn)) return -ESRCH;
+      if (offset + length > PAGE_SIZE) return -EINVAL;
+      if (length <= WORDWISE && ((offset | buffer | length) & 3) === 0) {
+        const { words } = views();
+        for (let at = 0; at < length; at += 4) {
+          words[(buffer + at) >>> 2] = domain.memory.readWord(mfn, offset + at);
+        }
+        return 0;
+      }
+      const frame = domain.memory.frame(mfn);
+      views().bytes.set(length === PAGE_SIZE ? frame : frame.subarray(offset, offset + length), buffer);
       return 0;
     },
     gfn_to_mfn(domain: number, gfn: number): number {
@@ -174,9 +213,9 @@ function imports(home: MonitorHome, memory: () => ArrayBuffer): Record<string, W
       home.domain(domain)?.vmcs(vcpu >>> 0)?.gdtBase ?? 0,
     vcpu_tsc(domain: number, vcpu: number, result: number): void {
       const tsc = home.domain(domain)?.vmcs(vcpu >>> 0)?.tsc ?? 0;
-      const view = new DataView(memory());
-      view.setUint32(result >>> 0, tsc >>> 0, true);
-      view.setUint32((result >>> 0) + 4, Math.floor(tsc / 0x1_0000_0000) >>> 0, true);
+      const { words } = views();
+      words[result >>> 2] = tsc >>> 0;
+      words[(result >>> 2) + 1] = Math.floor(tsc / 0x1_0000_0000) >>> 0;
     },
     revoke_write: (domain: number, mfn: number): void => home.domain(domain)?.revokeWrite(mfn >>> 0),
     revoke_mappings: (domain: number, mfn: number): void => home.domain(domain)?.revokeMappings(mfn >>> 0),
@@ -187,13 +226,14 @@ function imports(home: MonitorHome, memory: () => ArrayBuffer): Record<string, W
     copy_from_caller(buffer: number, low: number, high: number, length: number): number {
       const source = home.callerMemory(address(low, high), length >>> 0);
       if (!source) return -EFAULT;
-      bytes(buffer, length).set(source);
+      views().bytes.set(source, buffer >>> 0);
       return 0;
     },
     copy_to_caller(low: number, high: number, buffer: number, length: number): number {
+      buffer >>>= 0;
       const target = home.callerMemory(address(low, high), length >>> 0);
       if (!target) return -EFAULT;
-      target.set(bytes(buffer, length));
+      target.set(views().bytes.subarray(buffer, buffer + (length >>> 0)));
       return 0;
     },
   };

@@ -261,7 +261,7 @@ Deno.test("hostile tables: random bytes never throw, always end, never reach a f
           const answer = guest.translate(va & (tame ? 0xc0e0_3fff : -1), access as 0, user);
           if (answer >= 0) {
             const mfn = Math.floor(answer / 8);
-            const own = (guest.domain as DomainModel).ownFrame(mfn) !== undefined;
+            const own = (guest.domain as DomainModel).owns(mfn);
             assert.ok(own || guest.machine.memory.frame(mfn)[0] === 0xff);
             // The guest writes what it may write.
             if (answer & 2 && own) guest.machine.memory.frame(mfn)[(va & 0xff8) >>> 0] ^= 0x21;
