@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The one table of instructions. The decoder, the interpreter generator and tests are made from it.
+ *
+ * @module
+ */
+import { makeRow, type OperandSpec, type Row, type RowSource } from "./row.ts";
+import { aluRows } from "./rows/alu.ts";
+import { bitRows } from "./rows/bits.ts";
+import { controlRows } from "./rows/control.ts";
+import { dataRows } from "./rows/data.ts";
+import { floatRows } from "./rows/float.ts";
+import { muldivRows } from "./rows/muldiv.ts";
+import { shiftRows } from "./rows/shift.ts";
+import { stringRows } from "./rows/string.ts";
+import { systemRows } from "./rows/system.ts";
+
+/** Encodings that are no instruction: #UD in the guest. */
+const undefinedSource: RowSource = ["", "(undefined)", "", "undefined", { ends: true }];
+/** Encodings that newer processors know and this one does not model yet: the run ends, saying so. */
+const unsupportedSource: RowSource = ["", "(unsupported)", "", "unsupported", { ends: true, unsupported: true }];
+
+/** All rows. A row's id is its position. */
+export const rows: readonly Row[] = [
+  undefinedSource,
+  unsupportedSource,
+  ...aluRows,
+  ...shiftRows,
+  ...muldivRows,
+  ...bitRows,
+  ...dataRows,
+  ...stringRows,
+  ...controlRows,
+  ...systemRows,
+  ...floatRows,
+].map((source, id) => makeRow(id, source));
+export const undefinedRow = rows[0];
+export const unsupportedRow = rows[1];
+
+/** Number of handlers that every module has before those of the rows (see generate.ts). */
+export const FIXED_HANDLERS = 3;
+/** Number of all handlers. */
+export const handlerCount = rows.reduce((next, row) => {
+  row.firstHandler = next;
+  return next + row.variants.length;
+}, FIXED_HANDLERS);
+
+/** What the decoder does for one opcode: nothing known, a row without ModRM, or a row for each ModRM byte. */
+export interface Encoding {
+  row?: Row;
+  byModrm?: Row[];
+}
+
+const usesModrm = (o: OperandSpec) => "EGMRSCD".includes(o[0]) && !["CL", "DX"].includes(o);
+const memoryOnly = (row: Row) => row.operands.some((o) => o[0] === "M");
+
+/** Encodings by opcode: 0–255 one-byte, 256–511 behind 0F. */
+export const encodings: readonly Encoding[] = (() => {
+  const table: Encoding[] = Array.from({ length: 512 }, () => ({}));
+  const group = (opcode: number) => (table[opcode].byModrm ??= new Array<Row>(256).fill(undefinedRow));
+  const fill = (opcode: number, row: Row, from: number, to: number, digit = -1) => {
+    const entries = group(opcode);
+    for (let m = from; m < to; m++) if (digit < 0 || ((m >> 3) & 7) === digit) entries[m] = row;
+  };
+  // What P6 does not know and later processors do: x87 arithmetic, MMX, SSE, later maps.
+  for (let o = 0xd8; o <= 0xdf; o++) fill(o, unsupportedRow, 0, 256);
+  const later: [number, number][] = [[0x10, 0x17], [0x28, 0x2f], [0x50, 0x7f], [0xae, 0xae], [0xb8, 0xb8], [0xc2, 0xc6], [
+    0xd0,
+    0xfe,
+  ]];
+  for (const [from, to] of later) for (let o = from; o <= to; o++) fill(256 + o, unsupportedRow, 0, 256);
+  for (const o of [0x38, 0x3a]) fill(256 + o, unsupportedRow, 0, 256);
+  fill(256 + 0xc7, unsupportedRow, 0xc0, 256, 6);
+  fill(256 + 0xc7, unsupportedRow, 0xc0, 256, 7);
+  for (const row of rows) {
+    if (row.opcode === "") continue;
+    const parts = row.opcode.split(" ");
+    const escape = parts[0] === "0f" ? 256 : 0;
+    const opcode = escape + parseInt(parts[escape ? 1 : 0], 16);
+    const extra = parts[escape ? 2 : 1];
+    if (extra === undefined) {
+      if (!row.operands.some(usesModrm)) table[opcode].row = row;
+      else fill(opcode, row, 0, memoryOnly(row) ? 0xc0 : 256);
+    } else if (extra.startsWith("/")) {
+      fill(opcode, row, 0, memoryOnly(row) ? 0xc0 : 256, Number(extra.slice(1)));
+    } else group(opcode)[parseInt(extra, 16)] = row;
+  }
+  return table;
+})();
+
+/** Immediate bytes of a row, in order: the letters after I, J, A, O of its operands. */
+export const immediates: readonly OperandSpec[][] = rows.map((row) =>
+  row.operands.filter((o) => "IJAO".includes(o[0]) && o !== ("AL" as OperandSpec) && o !== ("AX" as OperandSpec))
+);

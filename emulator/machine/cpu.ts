@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The CPU: runs the interpreter module, answers its slow paths, and turns what is pending into exceptions
+ * and exits.
+ *
+ * @module
+ */
+import { rows } from "../isa/mod.ts";
+import { type BlockInfo, MAX_BLOCK, rowOf } from "./blocks.ts";
+import { Core, Flag } from "./core.ts";
+import { GuestFault, GuestHold, Vector } from "./fault.ts";
+import { Handler, IMPORTS } from "./generate.ts";
+import { helpers } from "./helpers/mod.ts";
+import { deliver, DeliveryKind } from "./interrupts.ts";
+import { Exit, FRAMES_BASE, HelperResult, Op, OP_SIZE, OpInfo, SEGMENT_SIZE, State } from "./layout.ts";
+import { SLOW_WRITE } from "./lower.ts";
+import type { LinearMemory } from "./memory.ts";
+import { OpView } from "./op_view.ts";
+import { loadSegmentUnchecked, loadTaskUnchecked } from "./segments.ts";
+import { Access, type Cpu, type CpuExit, type CpuHost, type TableRegister } from "./types.ts";
+
+/** Most instructions before WebAssembly is left, so that V8 can put optimised code in place. */
+const SLICE = 500_000;
+/** Exceptions in a row, without an instruction retired, after which the guest is taken for lost. */
+const MAX_DELIVERIES = 1_000_000;
+
+interface Exports {
+  enter(op: number, cpu: number): number;
+}
+type Imports = { [name in keyof typeof IMPORTS]: (...values: number[]) => number | void };
+
+/** Part of an access that crosses a page. */
+interface Bounce {
+  first: number;
+  second: number;
+  firstLength: number;
+  length: number;
+}
+
+/** One CPU. */
+export class InterpretedCpu implements Cpu {
+  readonly #core: Core;
+  readonly #enter: Exports["enter"];
+  readonly #op: OpView;
+  readonly #helpers = rows.map((row) => row.helper === undefined ? undefined : helpers[row.helper]);
+  readonly #bounce: Bounce = { first: 0, second: 0, firstLength: 0, length: 0 };
+  /** Ops whose handler leads out of the block for once, with their true handler. */
+  readonly #patches: { op: number; handler: number }[] = [];
+  /** Budget taken away by a stop request. */
+  #withheld = 0;
+  #retired = 0;
+  #slice = 0;
+  /** Instructions of the current block that are paid for and not yet run. */
+  #unfinished = 0;
+  /** The CPU shut down outside of {@link run}. */
+  #lost: CpuExit | undefined;
+
+  constructor(memory: LinearMemory, area: number, module: WebAssembly.Module) {
+    this.#core = new Core(memory, area);
+    this.#op = new OpView(this.#core);
+    const imports: Imports = {
+      slow: (op, linear, spec) => this.#slow(op, linear, spec),
+      segmentFault: (op, cache) => this.#segmentFault(op, cache),
+      raise: (op, vector) => this.#pend(op, new GuestFault(vector)),
+      commit: () => this.#commit(),
+      helper: (op) => this.#helper(op),
+      lookup: () => this.#lookup(),
+      link: (op, field) => this.#link(op, field),
+      leave: (op) => this.#leave(op),
+    };
+    const instance = new WebAssembly.Instance(module, {
+      env: { memory: memory.memory, ...(imports as Record<string, (...values: number[]) => number>) },
+    });
+    this.#enter = (instance.exports as unknown as Exports).enter;
+    this.#core.retired = () =>
+      this.#retired + (this.#slice > 0 ? this.#slice - this.#core.state(State.budget) - this.#withheld - this.#unfinished : 0);
+    this.#core.blocks.onDeath = (block) => this.#forgetPatches(block);
+  }
+
+  // The run loop.
+
+  run(limit: number): CpuExit {
+    const core = this.#core;
+    let remaining = limit, deliveries = 0;
+    if (this.#lost) return this.#lost;
+    for (;;) {
+      if (core.stopRequested) {
+        core.stopRequested = false;
+        return { kind: "stop" };
+      }
+      if (remaining <= 0) return { kind: "budget" };
+      const trace = (core.state(State.eflags) & Flag.tf) !== 0;
+      core.single = trace || remaining < MAX_BLOCK;
+      core.updateMode();
+      this.#slice = trace ? 1 : Math.min(remaining, SLICE);
+      this.#withheld = 0;
+      core.noTrap = false;
+      core.setState(State.budget, this.#slice);
+      const code = this.#enter(0, core.area);
+      this.#restorePatches();
+      const executed = this.#slice - core.state(State.budget) - this.#withheld;
+      this.#retired += executed;
+      this.#slice = 0;
+      remaining -= executed;
+      if (executed > 0) deliveries = 0;
+      if (code === Exit.event) {
+        const { exit, fault } = core;
+        core.exit = undefined;
+        core.fault = undefined;
+        if (exit) return exit;
+        if (fault) {
+          if (++deliveries > MAX_DELIVERIES) {
+            return { kind: "shutdown", detail: `exception ${fault.vector} without end at 0x${(core.eip >>> 0).toString(16)}` };
+          }
+          const lost = this.#deliver(fault.vector, fault.errorCode, DeliveryKind.fault);
+          if (lost) return lost;
+          continue;
+        }
+      }
+      if (trace && executed > 0 && !core.noTrap) {
+        core.debug[6] |= 0x4000;
+        const lost = this.#deliver(Vector.db, undefined, DeliveryKind.trap);
+        if (lost) return lost;
+      }
+      }
+  }
+
+  /** Delivers through the IDT; a fault on the way that ends in #DF and a third one shut the CPU down. */
+  #deliver(vector: number, errorCode: number | undefined, kind: DeliveryKind): CpuExit | undefined {
+    try {
+      deliver(this.#core, vector, errorCode, kind);
+      return undefined;
+    } catch (thrown) {
+      if (thrown instanceof GuestHold) return { kind: "held" };
+      if (!(thrown instanceof GuestFault)) throw thrown;
+      const at = (this.#core.eip >>> 0).toString(16);
+      return { kind: "shutdown", detail: `triple fault: exception ${vector} at 0x${at}, then ${thrown.vector}` };
+    }
+  }
+
+  // Slow paths, called by handlers.
+
+  /** Notes an exception at an op and gives back the instructions that did not run. */
+  #pend(op: number, fault: GuestFault): void {
+    const core = this.#core;
+    const w = op >>> 2;
+    core.fault = fault;
+    core.eip = core.words[w + (Op.eip >> 2)];
+    core.setState(State.budget, core.state(State.budget) + core.words[w + (Op.remaining >> 2)]);
+  }
+  /** Whatever was thrown while an op ran. */
+  #thrown(op: number, thrown: unknown): void {
+    if (thrown instanceof GuestFault) return this.#pend(op, thrown);
+    if (!(thrown instanceof GuestHold)) throw thrown;
+    const core = this.#core;
+    this.#pend(op, new GuestFault(0));
+    core.fault = undefined;
+    core.exit = { kind: "held" };
+  }
+  #segmentFault(op: number, cache: number): void {
+    const stack = cache === this.#core.area + State.segments + 2 * SEGMENT_SIZE;
+    this.#pend(op, new GuestFault(stack ? Vector.ss : Vector.gp, 0));
+  }
+
+  #slow(op: number, linear: number, spec: number): number {
+    const core = this.#core;
+    const length = spec & 0xff;
+    const write = (spec & SLOW_WRITE) !== 0;
+    const access = write ? Access.write : Access.read;
+    const user = core.cpl === 3;
+    const generation = core.state(State.generation);
+    // Registers are current as of the start of the instruction; so is EIP, for the host's sake.
+    core.eip = core.words[(op + Op.eip) >>> 2];
+    this.#unfinished = core.words[(op + Op.remaining) >>> 2];
+    let host: number;
+    try {
+      host = core.address(linear, access, user);
+      const first = 4096 - (linear & 4095);
+      if (first < length) {
+        const second = core.address((linear + first) | 0, access, user);
+        // Filling the second page may have changed the first one.
+        host = core.address(linear, access, user);
+        const b = this.#bounce;
+        b.first = host;
+        b.second = second;
+        b.firstLength = first;
+        b.length = length;
+        const at = core.area + State.bounce;
+        core.bytes.copyWithin(at, host, host + first);
+        core.bytes.copyWithin(at + first, second, second + length - first);
+        host = at;
+      } else if (write) core.frameChanged((host - FRAMES_BASE) >>> 12, linear & 4095, length);
+    } catch (thrown) {
+      this.#thrown(op, thrown);
+      return 0;
+    }
+    if (core.state(State.generation) !== generation || core.stopRequested) this.#leaveAfter(op);
+    return host;
+  }
+
+  #commit(): void {
+    const core = this.#core;
+    const b = this.#bounce;
+    const at = core.area + State.bounce;
+    core.bytes.copyWithin(b.first, at, at + b.firstLength);
+    core.bytes.copyWithin(b.second, at + b.firstLength, at + b.length);
+    core.frameChanged((b.first - FRAMES_BASE) >>> 12, b.first & 4095, b.firstLength);
+    core.frameChanged((b.second - FRAMES_BASE) >>> 12, b.second & 4095, b.length - b.firstLength);
+  }
+
+  #helper(op: number): number {
+    const core = this.#core;
+    const w = op >>> 2;
+    const info = core.words[w + (Op.info >> 2)];
+    const row = rowOf(info);
+    core.eip = core.words[w + (Op.eip >> 2)];
+    const remaining = core.words[w + (Op.remaining >> 2)];
+    this.#unfinished = remaining;
+    const generation = core.state(State.generation);
+    const view = this.#op;
+    view.set(op, info);
+    let result: number | void;
+    try {
+      result = this.#helpers[info & OpInfo.rowMask]!(core, view);
+    } catch (thrown) {
+      this.#thrown(op, thrown);
+      return HelperResult.event;
+    }
+    if (core.exit) {
+      // `unsupported` did nothing; the others are behind the instruction.
+      const undone = core.exit.kind === "unsupported" ? remaining : remaining - 1;
+      if (core.exit.kind !== "unsupported" && !result) core.eip = core.words[w + (Op.next >> 2)];
+      core.setState(State.budget, core.state(State.budget) + undone);
+      return HelperResult.event;
+    }
+    if (!result && !row.ends) {
+      if (core.state(State.generation) !== generation || core.stopRequested) this.#leaveAfter(op);
+      return HelperResult.next;
+    }
+    if (!result) core.eip = core.words[w + (Op.next >> 2)];
+    core.setState(State.budget, core.state(State.budget) + remaining - 1);
+    // A changed TF, or a stop, is looked at by the run loop.
+    const trace = (core.state(State.eflags) & Flag.tf) !== 0;
+    if (trace || core.stopRequested) return HelperResult.event;
+    core.updateMode();
+    return HelperResult.jump;
+  }
+
+  /** Makes the op behind this one (and a repeated one itself) leave the block, once. */
+  #leaveAfter(op: number): void {
+    const core = this.#core;
+    const info = core.words[(op + Op.info) >>> 2];
+    const row = rowOf(info);
+    if (row.ends) {
+      // Linked jumps check the generation, but not for a stop.
+      if (core.stopRequested) this.#withhold();
+      return;
+    }
+    if (core.stopRequested) this.#withhold();
+    this.#patch(op + OP_SIZE);
+    if (row.repeat && (info >> OpInfo.repeat) & 3) this.#patch(op);
+  }
+  #patch(op: number): void {
+    const w = op >>> 2;
+    const handler = this.#core.words[w];
+    if (handler === Handler.leave) return;
+    this.#patches.push({ op, handler });
+    this.#core.words[w] = Handler.leave;
+  }
+  #restorePatches(): void {
+    for (const { op, handler } of this.#patches) this.#core.words[op >>> 2] = handler;
+    this.#patches.length = 0;
+  }
+  #forgetPatches(block: BlockInfo): void {
+    const end = block.address + (block.ops + 1) * OP_SIZE;
+    for (let i = this.#patches.length - 1; i >= 0; i--) {
+      const { op } = this.#patches[i];
+      if (op >= block.address && op < end) this.#patches.splice(i, 1);
+    }
+  }
+  #withhold(): void {
+    const core = this.#core;
+    this.#withheld += core.state(State.budget);
+    core.setState(State.budget, 0);
+  }
+
+  #leave(op: number): number {
+    const core = this.#core;
+    const w = op >>> 2;
+    this.#restorePatches();
+    core.eip = core.words[w + (Op.eip >> 2)];
+    core.setState(State.budget, core.state(State.budget) + core.words[w + (Op.remaining >> 2)]);
+    return core.stopRequested ? 0 : 1;
+  }
+
+  #lookup(): number {
+    const core = this.#core;
+    this.#restorePatches();
+    this.#unfinished = 0;
+    if (core.state(State.budget) <= 0 || core.stopRequested) return 0;
+    try {
+      const block = this.#find();
+      core.blocks.cacheJump(core.eip, block.address);
+      if (core.stopRequested) return 0;
+      return block.address;
+    } catch (thrown) {
+      if (thrown instanceof GuestFault) core.fault = thrown;
+      else if (thrown instanceof GuestHold) core.exit = { kind: "held" };
+      else throw thrown;
+      return 0;
+    }
+  }
+  #link(op: number, field: number): number {
+    const arena = this.#core.blocks.epoch;
+    const block = this.#lookup();
+    if (block !== 0 && this.#core.blocks.epoch === arena) this.#core.words[(op + field) >>> 2] = block;
+    return block;
+  }
+
+  /** The block at EIP, valid now. Throws GuestFault when its bytes cannot be fetched. */
+  #find(): BlockInfo {
+    const core = this.#core;
+    const { mode } = core;
+    const eip = core.eip;
+    if (eip >>> 0 > core.limits[1]) throw new GuestFault(Vector.gp, 0);
+    const linear = (eip + core.segmentBase(1)) | 0;
+    const frame = core.tlb.frames[core.translate(linear, Access.fetch, mode.user)];
+    const nextPage = ((linear & -4096) + 4096) | 0;
+    const nextFrame = () => core.tlb.frames[core.translate(nextPage, Access.fetch, mode.user)];
+    let block = core.blocks.find(eip, mode, frame);
+    if (block && block.frame2 >= 0 && nextFrame() !== block.frame2) {
+      core.blocks.remove(block);
+      block = undefined;
+    }
+    block ??= core.blocks.decode({ eip, linear, frame, mode, nextFrame });
+    if (block === undefined) throw new GuestFault(Vector.gp, 0);
+    core.words[block.address >>> 2] = core.state(State.generation);
+    return block;
+  }
+
+  // The face to the host.
+
+  get host(): CpuHost {
+    return this.#core.host;
+  }
+  set host(host: CpuHost) {
+    this.#core.host = host;
+  }
+  requestStop(): void {
+    this.#core.stopRequested = true;
+  }
+  get instructions(): number {
+    return this.#core.retired();
+  }
+  get tscOffset(): number {
+    return this.#core.tscOffset;
+  }
+  set tscOffset(value: number) {
+    this.#core.tscOffset = value;
+  }
+  getRegister(index: number): number {
+    return this.#core.reg(index & 7) >>> 0;
+  }
+  setRegister(index: number, value: number): void {
+    this.#core.setReg(index & 7, value);
+  }
+  get eip(): number {
+    return this.#core.eip >>> 0;
+  }
+  set eip(value: number) {
+    this.#core.eip = value;
+  }
+  get eflags(): number {
+    return this.#core.eflags >>> 0;
+  }
+  set eflags(value: number) {
+    this.#core.eflags = value;
+  }
+  get cr0(): number {
+    return this.#core.cr0 >>> 0;
+  }
+  set cr0(value: number) {
+    this.#core.cr0 = value;
+    this.#core.flushAll();
+  }
+  get cr2(): number {
+    return this.#core.cr2 >>> 0;
+  }
+  set cr2(value: number) {
+    this.#core.cr2 = value;
+  }
+  get cr3(): number {
+    return this.#core.cr3 >>> 0;
+  }
+  set cr3(value: number) {
+    this.#core.cr3 = value;
+    this.#core.flushAll();
+  }
+  get cr4(): number {
+    return this.#core.cr4 >>> 0;
+  }
+  set cr4(value: number) {
+    this.#core.cr4 = value;
+    this.#core.flushAll();
+  }
+  get efer(): number {
+    return this.#core.efer;
+  }
+  set efer(value: number) {
+    this.#core.efer = value;
+    this.#core.flushAll();
+  }
+  get gdtr(): TableRegister {
+    return this.#core.gdtr;
+  }
+  set gdtr(value: TableRegister) {
+    this.#core.gdtr = { base: value.base >>> 0, limit: value.limit & 0xffff };
+  }
+  get idtr(): TableRegister {
+    return this.#core.idtr;
+  }
+  set idtr(value: TableRegister) {
+    this.#core.idtr = { base: value.base >>> 0, limit: value.limit & 0xffff };
+  }
+  getDebugRegister(index: number): number {
+    return this.#core.debug[index & 7] >>> 0;
+  }
+  setDebugRegister(index: number, value: number): void {
+    this.#core.debug[index & 7] = value;
+  }
+  get cpl(): number {
+    return this.#core.cpl;
+  }
+  selector(segment: number): number {
+    return this.#core.selectors[segment];
+  }
+  segmentBase(segment: number): number {
+    return this.#core.segmentBase(segment) >>> 0;
+  }
+  /** `limit` in bytes; `attributes` as {@link Rights}. Setting CS or SS sets the CPL by the selector. */
+  setSegment(segment: number, selector: number, base: number, limit: number, attributes: number): void {
+    this.#core.setSegment(segment, selector, base, limit, attributes);
+    if (segment === 1) this.#core.setCpl(selector & 3);
+  }
+  loadSegment(segment: number, selector: number): void {
+    loadSegmentUnchecked(this.#core, segment, selector);
+  }
+  loadTaskRegister(selector: number): void {
+    loadTaskUnchecked(this.#core, selector);
+  }
+  get tssBase(): number {
+    return this.#core.tr.base >>> 0;
+  }
+  raise(vector: number, errorCode?: number): void {
+    this.#lost = this.#deliver(vector, errorCode, DeliveryKind.fault);
+  }
+  flushAll(): void {
+    this.#core.flushAll();
+  }
+  flushPage(va: number): void {
+    this.#core.tlb.flushPage(va | 0);
+    this.#core.bumpGeneration();
+  }
+  flushFrame(frame: number): void {
+    this.#core.tlb.flushFrame(frame);
+    this.#core.bumpGeneration();
+  }
+  frameWritten(frame: number, offset: number, length: number): void {
+    this.#core.frameChanged(frame, offset, length);
+  }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What instructions in TypeScript throw. No Error objects: faults are ordinary and frequent. @module */
+
+/** Exception vectors (SDM volume 3, 6.3.1). */
+export const Vector = { de: 0, db: 1, bp: 3, of: 4, br: 5, ud: 6, nm: 7, df: 8, ts: 10, np: 11, ss: 12, gp: 13, pf: 14 } as const;
+
+/** An exception of the guest. The instruction that throws it has changed nothing. */
+export class GuestFault {
+  readonly vector: number;
+  /** Error code, or undefined when the exception has none. */
+  readonly errorCode: number | undefined;
+  constructor(vector: number, errorCode?: number) {
+    this.vector = vector;
+    this.errorCode = errorCode;
+  }
+}
+
+/** The host asked to hold the CPU before this instruction. */
+export class GuestHold {}
+
+/** #GP with an error code. */
+export const generalProtection = (errorCode = 0): GuestFault => new GuestFault(Vector.gp, errorCode);
+/** #UD. */
+export const invalidOpcode = (): GuestFault => new GuestFault(Vector.ud);

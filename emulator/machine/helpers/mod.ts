@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/** All instructions in TypeScript, by the name that rows give. @module */
+import { bcdHelpers } from "./bcd.ts";
+import { controlHelpers } from "./control.ts";
+import { dataHelpers } from "./data.ts";
+import { floatHelpers } from "./float.ts";
+import type { Helper } from "./helper.ts";
+import { portHelpers } from "./ports.ts";
+import { systemHelpers } from "./system.ts";
+
+export const helpers: Readonly<Record<string, Helper>> = {
+  ...bcdHelpers,
+  ...controlHelpers,
+  ...dataHelpers,
+  ...floatHelpers,
+  ...portHelpers,
+  ...systemHelpers,
+};
