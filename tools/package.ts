@@ -13,6 +13,8 @@ import { buildAll } from "./build.ts";
 const WORKERS = ["scanners/yara_worker.ts"];
 /** Artefacts under `build/` that the program loads at run time. */
 const BUILT = ["monitor.wasm", "cpu.wasm"];
+/** WebAssembly modules of npm packages that the program loads, each beside its package's entry. */
+const PACKAGED_WASM = { "yara_x_js_bg.wasm": "@virustotal/yara-x", "capstone.wasm": "capstone-wasm" };
 /** Unit in which the executable's head copies. */
 const BLOCK = 65536;
 
@@ -39,9 +41,10 @@ async function collect(): Promise<Map<string, Uint8Array>> {
       found.set(`samples/${name}`, Deno.readFileSync(`${ROOT}build/samples/${name}`));
     }
   }
-  await import("@virustotal/yara-x"); // fetches the package where it is not cached yet
-  const yara = new URL("yara_x_js_bg.wasm", import.meta.resolve("@virustotal/yara-x"));
-  found.set("yara_x_js_bg.wasm", Deno.readFileSync(yara));
+  for (const [name, module] of Object.entries(PACKAGED_WASM)) {
+    await import(module); // fetches the package where it is not cached yet
+    found.set(name, Deno.readFileSync(new URL(name, import.meta.resolve(module))));
+  }
   for (const module of WORKERS) {
     const name = module.split("/").at(-1)!.replace(/\.ts$/, ".js");
     found.set(`worker/${name}`, await bundle(module, `build/package/${name}`));

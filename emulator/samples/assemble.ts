@@ -15,10 +15,8 @@
  *
  * @module
  */
+import { MARKER } from "./marker.ts";
 import { writePe } from "./pe_writer.ts";
-
-/** What the payloads carry; equal to what `scanners/builtin_rules.ts` looks for (a test compares them). */
-export const MARKER: string = ["UMBRA-SELFTEST", "PAYLOAD-5d1c07e9#"].join("-");
 
 const IMAGE_BASE = 0x40_0000;
 const FIRST_SECTION = IMAGE_BASE + 0x1000;

@@ -9,7 +9,7 @@ import { assembleProgram, loadAssembler } from "./assemble.ts";
 const TEXTS = new URL("./asm/", import.meta.url);
 const OUT = new URL("../../build/samples/", import.meta.url);
 /** What the programs are made by: a change in one of these makes them anew. */
-const MAKERS = ["./assemble.ts", "./pe_writer.ts", "./build_samples.ts"];
+const MAKERS = ["./assemble.ts", "./pe_writer.ts", "./marker.ts", "./build_samples.ts"];
 
 /** Names of the texts, without suffix, in order. */
 export function sampleNames(): string[] {

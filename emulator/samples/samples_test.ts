@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { SELFTEST_MARKER } from "../../scanners/builtin_rules.ts";
-import { assembleProgram, loadAssembler, MARKER } from "./assemble.ts";
+import { assembleProgram, loadAssembler } from "./assemble.ts";
 import { build, sampleNames } from "./build_samples.ts";
+import { MARKER } from "./marker.ts";
 import { writePe } from "./pe_writer.ts";
 
 const BUILT = new URL("../../build/samples/", import.meta.url);

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Runs the self-test: each sample of the suite is scanned as a file and emulated, and what was seen is compared
+ * with what must be seen.
+ *
+ * @module
+ */
+import { asset } from "../../core/assets.ts";
+import type { EventKind } from "../../core/ports.ts";
+import type { Program, SelftestRow, SelftestTools } from "../../core/cli/wiring.ts";
+import { MARKER } from "./marker.ts";
+import { type Expectation, suite, type SuiteSample } from "./suite.ts";
+
+/** The fields of a line of `events.jsonl` that are looked at. */
+interface SeenEvent {
+  readonly kind: EventKind;
+  readonly process: number;
+  readonly pid: number;
+  readonly layer: number;
+  readonly sha256: string | null;
+}
+
+/** What was seen of one sample. */
+interface Observation {
+  readonly staticVerdict: string;
+  readonly verdict: string;
+  readonly end: string;
+  readonly endDetail: string;
+  readonly processes: readonly { readonly pid: number; readonly name: string }[];
+  readonly events: readonly SeenEvent[];
+  /** Hashes of the captured pages that hold the marker. */
+  readonly marked: ReadonlySet<string>;
+  /** Pages captured and pages lost. */
+  readonly pages: { readonly stored: number; readonly lost: number };
+}
+
+/** A program out of an artefact's name. */
+function program(file: string): Program {
+  return { name: file.split("/").at(-1)!, bytes: asset(file) };
+}
+
+function holds(bytes: Uint8Array, text: string): boolean {
+  const needle = new TextEncoder().encode(text);
+  for (let at = bytes.indexOf(needle[0]); at >= 0; at = bytes.indexOf(needle[0], at + 1)) {
+    if (needle.every((byte, index) => bytes[at + index] === byte)) return true;
+  }
+  return false;
+}
+
+async function observe(sample: SuiteSample, tools: SelftestTools): Promise<Observation> {
+  const own = program(sample.file);
+  const staticVerdicts = [await tools.scan(own.bytes)];
+  for (const file of sample.company) staticVerdicts.push(await tools.scan(asset(file)));
+  const { report, files } = await tools.emulate(own, sample.company.map(program));
+  const marked = new Set<string>();
+  for (const [path, bytes] of files.files) {
+    const name = /^pages\/[0-9a-f]{8}-([0-9a-f]{64})\.bin$/.exec(path);
+    if (name && holds(bytes, MARKER)) marked.add(name[1]);
+  }
+  return {
+    staticVerdict: staticVerdicts.find((verdict) => verdict !== "clean") ?? "clean",
+    verdict: report.verdict,
+    end: report.end.reason,
+    endDetail: report.end.detail,
+    processes: report.processes,
+    events: files.lines.map((line) => JSON.parse(line) as SeenEvent),
+    marked,
+    pages: report.pages,
+  };
+}
+
+/** What was not as expected, in words; empty when all was. */
+export function compare(expected: Expectation, seen: Observation): string[] {
+  const wrong: string[] = [];
+  const want = (what: string, wanted: string, found: string) => {
+    if (wanted !== found) wrong.push(`${what}: ${found || "none"} instead of ${wanted || "none"}`);
+  };
+  want("static scan", "clean", seen.staticVerdict);
+  want("end", expected.end, seen.end === expected.end ? seen.end : `${seen.end} (${seen.endDetail})`);
+  want("emulation", expected.verdict, seen.verdict);
+  want("processes", expected.processes.join(", "), seen.processes.map(({ name }) => name).join(", "));
+  want("lost pages", "0", String(seen.pages.lost));
+  const kinds = new Set(seen.events.map(({ kind }) => kind));
+  const absent = expected.kinds.filter((kind) => !kinds.has(kind));
+  if (absent.length > 0) wrong.push(`no ${absent.join(" and no ")} event was seen`);
+  const layers = new Set(seen.events.filter(({ sha256 }) => sha256 !== null).map(({ layer }) => layer));
+  want("layers", String(expected.layers), String(layers.size));
+
+  // The sample is the process that was seen first, the child the other one.
+  const [sample, child] = seen.processes.map(({ pid }) => pid);
+  const home = expected.marker?.process === "child" ? child : sample;
+  const hits = seen.events.filter(({ sha256 }) => sha256 !== null && seen.marked.has(sha256));
+  const stray = hits.filter(({ pid }) => pid !== home);
+  if (stray.length > 0) wrong.push(`the marker was captured in process ${stray[0].pid}, not only in ${home}`);
+  const markedLayers = [...new Set(hits.map(({ layer }) => layer))].sort((a, b) => a - b);
+  want("layers with the marker", (expected.marker?.layers ?? []).join(", "), markedLayers.join(", "));
+  return wrong;
+}
+
+/** One line on what was seen of a sample. */
+function say(sample: SuiteSample, seen: Observation): string {
+  const { events, pages } = seen;
+  const layers = new Set(events.map(({ layer }) => layer)).size;
+  const counts = `${pages.stored} pages, ${layers} ${layers === 1 ? "layer" : "layers"}`;
+  return `static ${seen.staticVerdict}, emulated ${seen.verdict.padEnd(9)} ${
+    counts.padEnd(20)
+  } ${sample.shows}`;
+}
+
+/** Runs the samples one after the other; yields a row as soon as one is done. */
+export async function* selftest(tools: SelftestTools): AsyncIterable<SelftestRow> {
+  for (const sample of suite) {
+    const seen = await observe(sample, tools);
+    const wrong = compare(sample.expected, seen);
+    const detail = wrong.length === 0 ? say(sample, seen) : wrong.join("; ");
+    yield { name: sample.name, ok: wrong.length === 0, detail };
+  }
+}
+
+/** The samples as programs that a guest runs one after the other, for a service that shows itself. */
+export function demonstration(): Program[] {
+  return suite.filter(({ company }) => company.length === 0).map(({ file }) => program(file));
+}
