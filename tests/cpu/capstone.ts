@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Compares umbra's decoder with capstone (npm `capstone-wasm`): lengths and names of instructions.
+ *
+ * @module
+ */
+import { Capstone, Const, loadCapstone } from "capstone-wasm";
+import { decode, Instruction } from "../../emulator/isa/mod.ts";
+
+/** Names that mean the same; the rest agree letter by letter. Left umbra's (Intel's older names), right capstone's. */
+const SAME: Readonly<Record<string, string>> = {
+  "call far": "lcall",
+  "jmp far": "ljmp",
+  "ret far": "retf",
+  cmovnb: "cmovae",
+  cmovnz: "cmovne",
+  cmovz: "cmove",
+  fwait: "wait",
+  icebp: "int1",
+  jnb: "jae",
+  jnz: "jne",
+  jz: "je",
+  setnb: "setae",
+  setnz: "setne",
+  setz: "sete",
+  xlat: "xlatb",
+};
+
+/** Names that capstone spells by operand or address size. */
+const BY_SIZE: Readonly<Record<string, readonly string[]>> = {
+  "call far": ["lcall", "call"],
+  cbw: ["cbw", "cwde"],
+  cwd: ["cwd", "cdq"],
+  cmpsw: ["cmpsw", "cmpsd"],
+  insw: ["insw", "insd"],
+  iret: ["iret", "iretd"],
+  jcxz: ["jcxz", "jecxz"],
+  "jmp far": ["ljmp", "jmp"],
+  lodsw: ["lodsw", "lodsd"],
+  movsw: ["movsw", "movsd"],
+  outsw: ["outsw", "outsd"],
+  popa: ["popaw", "popal"],
+  popf: ["popf", "popfd"],
+  pusha: ["pushaw", "pushal"],
+  pushf: ["pushf", "pushfd"],
+  "ret far": ["retf"],
+  scasw: ["scasw", "scasd"],
+  stosw: ["stosw", "stosd"],
+};
+
+/** A kind of disagreement. `ours` and `theirs` match whole names. */
+interface Explanation {
+  readonly ours: RegExp;
+  readonly theirs: RegExp;
+  readonly reason: string;
+  /** The lengths may differ too. */
+  readonly anyLength?: boolean;
+  /** What else must hold of the bytes. */
+  readonly when?: (bytes: Uint8Array) => boolean;
+}
+
+const PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
+
+/** Where the two disagree and umbra is right, or the question does not arise. */
+const EXPLAINED: readonly Explanation[] = [
+  {
+    ours: /nop/,
+    theirs: /\(none\)|bnd\w+|prefetch\w*|cldemote|pause|endbr\d+|rdssp\w/,
+    reason: "hints are NOP on a processor without them (SDM volume 2, NOP; PREFETCHh; PAUSE)",
+  },
+  {
+    ours: /mov/,
+    theirs: /\(none\)/,
+    reason: "MOV with a segment register 6 or 7, or CS as its target: #UD when it is run",
+  },
+  {
+    ours: /ud1/,
+    theirs: /ud1/,
+    reason: "UD1 has a ModRM byte (SDM volume 2, UD); capstone passes over it. #UD either way",
+    anyLength: true,
+  },
+  {
+    ours: /bsf|bsr|wbinvd/,
+    theirs: /tzcnt|lzcnt|wbnoinvd/,
+    reason: "F3 says nothing on a processor without BMI, LZCNT, WBNOINVD",
+  },
+  {
+    ours: /[a-z]\w+/,
+    theirs: /\(none\)/,
+    reason:
+      "capstone refuses F2 and F3 with other prefixes before some 0F opcodes; processors pass over them",
+    when: (bytes) => {
+      const opcode = bytes.findIndex((byte) => !PREFIXES.includes(byte));
+      return bytes[opcode] === 0x0f &&
+        bytes.subarray(0, opcode).some((byte) => byte === 0xf2 || byte === 0xf3);
+    },
+  },
+  {
+    ours: /\(undefined\)/,
+    theirs:
+      /rsm|getsec|femms|syscall|sysret|x(save|rstor|abort|begin|end|test|getbv|setbv|crypt|sha|store)\w*|v[a-z]\w+|pf\w+|pi2\w+|pswapd|pavgusb|pmulhrw|mwaitx?|monitorx?|clgi|stgi|skinit|invlpga|invept|clac|stac|swapgs|rdtscp|clzero|rdpkru|wrpkru|encl\w|enclu|lwpcb|montmul|ud[01]|cl(rssbsy|ui)|setssbsy|saveprevssp|rstorssp|incssp\w|rdrand|rdseed|rdpid|k\w+|bextr|andn|bls\w+|tzcnt|lzcnt|popcnt|crc32|movbe|ad[co]x|llwpcb|slwpcb|pcommit|wbnoinvd|hreset|jmpe|loadall|rdfsbase|rdgsbase|wrfsbase|wrgsbase|cmpxchg16b|invd|xs\w+|xr\w+|pconfig|hlt|tdcall|seamcall|serialize|wrshr|rdshr|smint|dmint|rdm|svldt|rsldt|svts|rsts|svdc|rsdc|cpu_read|cpu_write|bb[01]_reset|t1mskc|blc\w+|tzmsk/,
+    reason: "extensions that the modelled processor has not: #UD",
+  },
+];
+
+/** What came of a comparison. */
+export interface DecoderComparison {
+  readonly compared: number;
+  /** Encodings that umbra's CPU does not model and says so. */
+  readonly unsupported: number;
+  /** Encodings that are no instruction for either. */
+  readonly undefined: number;
+  /** Unexplained differences, one text for each kind. */
+  readonly differences: string[];
+}
+
+/** Opens capstone for 32-bit code. */
+export async function openCapstone(): Promise<Capstone> {
+  await loadCapstone();
+  return new Capstone(Const.CS_ARCH_X86, Const.CS_MODE_32);
+}
+
+function first(capstone: Capstone, bytes: Uint8Array): { mnemonic: string; size: number; text: string } {
+  try {
+    const [insn] = capstone.disasm(bytes, { address: 0x1000, count: 1 });
+    if (insn !== undefined) {
+      const mnemonic = insn.mnemonic.replace(
+        /^((lock|rep|repe|repne|repz|repnz|bnd|xacquire|xrelease|notrack|data16|addr16) )+/,
+        "",
+      );
+      return { mnemonic, size: insn.size, text: `${insn.mnemonic} ${insn.opStr}` };
+    }
+  } catch {
+    // capstone-wasm throws when nothing was decoded.
+  }
+  return { mnemonic: "(none)", size: 0, text: "(none)" };
+}
+
+function sameName(ours: string, theirs: string): boolean {
+  return ours === theirs || SAME[ours] === theirs || (BY_SIZE[ours]?.includes(theirs) ?? false) ||
+    (ours === "sal" && theirs === "shl");
+}
+
+/** Compares the first instruction of each of these byte strings (16 bytes or more each). */
+export function compareDecoders(capstone: Capstone, strings: Iterable<Uint8Array>): DecoderComparison {
+  const out = new Instruction();
+  const kinds = new Map<string, string>();
+  let compared = 0, unsupported = 0, invalid = 0;
+  for (const bytes of strings) {
+    compared++;
+    const length = decode(bytes, 0, bytes.length, true, out);
+    const theirs = first(capstone, bytes);
+    const ours = length <= 0 ? "(undefined)" : out.row.mnemonic;
+    const x87 = out.opcode >= 0xd8 && out.opcode <= 0xdf;
+    if (ours === "(unsupported)") {
+      unsupported++;
+      if (!x87 || theirs.size === 0 || theirs.size === length) continue;
+    } else if (ours === "(undefined)" && theirs.size === 0) {
+      invalid++;
+      continue;
+    } else if (sameName(ours, theirs.mnemonic) && theirs.size === length) {
+      continue;
+    } else if (isUndefinedLock(bytes, ours)) {
+      invalid++;
+      continue;
+    }
+    const explained = EXPLAINED.some((row) =>
+      new RegExp(`^(${row.ours.source})$`).test(ours) &&
+      new RegExp(`^(${row.theirs.source})$`).test(theirs.mnemonic) &&
+      (ours === "(undefined)" || theirs.size === 0 || theirs.size === length || row.anyLength) &&
+      (row.when === undefined || row.when(bytes))
+    );
+    if (explained) continue;
+    const kind = `${ours} / ${theirs.mnemonic}${theirs.size === length ? "" : " (length)"}`;
+    if (!kinds.has(kind)) {
+      kinds.set(
+        kind,
+        `${
+          bytes.subarray(0, 15).toHex()
+        }: umbra ${ours}, ${length} bytes; capstone ${theirs.text}, ${theirs.size} bytes`,
+      );
+    }
+  }
+  return { compared, unsupported, undefined: invalid, differences: [...kinds.values()] };
+}
+
+/** True when the instruction has a LOCK prefix, which umbra refuses where the SDM does and capstone often not. */
+function isUndefinedLock(bytes: Uint8Array, ours: string): boolean {
+  if (ours !== "(undefined)") return false;
+  for (const byte of bytes) {
+    if (byte === 0xf0) return true;
+    if (!PREFIXES.includes(byte)) return false;
+  }
+  return false;
+}
