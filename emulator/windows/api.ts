@@ -24,9 +24,11 @@ export type Request =
     readonly handles: readonly number[];
     readonly all: boolean;
     readonly timeout: number;
+    /** APCs of the thread run first; the wait then ends with WAIT_IO_COMPLETION. */
+    readonly alertable?: boolean;
   }
   /** Sleep: advances the virtual clock if nothing else can run. Milliseconds, INFINITE = 0xffffffff. */
-  | { readonly kind: "sleep"; readonly milliseconds: number };
+  | { readonly kind: "sleep"; readonly milliseconds: number; readonly alertable?: boolean };
 
 /** Result of a plain handler: EAX, or undefined for 0. */
 export type HandlerResult = number | void;
@@ -279,6 +281,8 @@ export interface SystemServices {
   getContext(handle: number): Uint8Array | undefined;
   setContext(handle: number, context: Uint8Array): boolean;
   queueApc(thread: number, routine: number, args: readonly number[]): boolean;
+  /** PEB address of a process. */
+  pebOf?(process: number): number;
   /** Virtual memory of another process. */
   virtualOf(process: number): VirtualMemory | undefined;
   readProcess(process: number, address: number, length: number): Uint8Array | undefined;

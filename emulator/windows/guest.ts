@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The guest as a whole: Windows 7 SP1 x86 with a few processes of its own and the sample's.
+ *
+ * @module
+ */
+import type { EmulationEnd, MissingFunction } from "../../core/ports.ts";
+import type { Domain } from "../hypervisor/types.ts";
+import type { DllDefinition } from "./api.ts";
+import { hex } from "./bytes.ts";
+import { companionProgram } from "./companion.ts";
+import { Kernel } from "./kernel.ts";
+import type { Process } from "./process.ts";
+import { createProcess } from "./process_life.ts";
+import { Scheduler } from "./scheduler.ts";
+import { TrapHandler } from "./traps.ts";
+
+/** What a guest is made with. */
+export interface GuestOptions {
+  readonly dlls: readonly DllDefinition[];
+}
+
+/** A program to run. */
+export interface Program {
+  /** File name without path. */
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  /** Arguments behind the name in the command line. */
+  readonly args: readonly string[];
+}
+
+const DESKTOP = "C:\\Users\\user\\Desktop";
+/** Process numbers as on a machine that has been up. */
+const EXPLORER_PID = 1408;
+const SAMPLE_PID = 2980;
+/** Virtual time the guest may sleep away: a day. */
+const MAX_IDLE = 24 * 3600 * 1e9;
+/** One call of the CPU at most, so that a VIRQ is served soon. */
+const CHUNK = 50_000;
+
+const ENVIRONMENT: readonly (readonly [string, string])[] = [
+  ["ALLUSERSPROFILE", "C:\\ProgramData"],
+  ["APPDATA", "C:\\Users\\user\\AppData\\Roaming"],
+  ["CommonProgramFiles", "C:\\Program Files\\Common Files"],
+  ["COMPUTERNAME", "USER-PC"],
+  ["ComSpec", "C:\\Windows\\system32\\cmd.exe"],
+  ["HOMEDRIVE", "C:"],
+  ["HOMEPATH", "\\Users\\user"],
+  ["LOCALAPPDATA", "C:\\Users\\user\\AppData\\Local"],
+  ["LOGONSERVER", "\\\\USER-PC"],
+  ["NUMBER_OF_PROCESSORS", "1"],
+  ["OS", "Windows_NT"],
+  ["Path", "C:\\Windows\\system32;C:\\Windows;C:\\Windows\\System32\\Wbem"],
+  ["PATHEXT", ".COM;.EXE;.BAT;.CMD;.VBS;.VBE;.JS;.JSE;.WSF;.WSH;.MSC"],
+  ["PROCESSOR_ARCHITECTURE", "x86"],
+  ["ProgramData", "C:\\ProgramData"],
+  ["ProgramFiles", "C:\\Program Files"],
+  ["PUBLIC", "C:\\Users\\Public"],
+  ["SESSIONNAME", "Console"],
+  ["SystemDrive", "C:"],
+  ["SystemRoot", "C:\\Windows"],
+  ["TEMP", "C:\\Users\\user\\AppData\\Local\\Temp"],
+  ["TMP", "C:\\Users\\user\\AppData\\Local\\Temp"],
+  ["USERDOMAIN", "USER-PC"],
+  ["USERNAME", "user"],
+  ["USERPROFILE", "C:\\Users\\user"],
+  ["windir", "C:\\Windows"],
+];
+
+/** Processes that are only there to be seen. */
+const BYSTANDERS = ["smss.exe", "csrss.exe", "wininit.exe", "services.exe", "lsass.exe", "winlogon.exe", "svchost.exe"];
+
+/** See the module's description. */
+export class WindowsGuest {
+  private readonly kernel: Kernel;
+  private readonly scheduler: Scheduler;
+  private readonly traps: TrapHandler;
+  private sample: Process | undefined;
+  private ended: EmulationEnd | undefined;
+
+  /**
+   * Boots the guest: kernel structures, explorer.exe. The domain's first vCPU is the guest's.
+   *
+   * @throws RangeError when the domain is too small.
+   */
+  constructor(private readonly domain: Domain, options: GuestOptions) {
+    this.kernel = new Kernel(domain, options.dlls);
+    this.scheduler = new Scheduler(this.kernel);
+    this.traps = new TrapHandler(this.kernel);
+    for (const name of BYSTANDERS) this.kernel.addBystander(name, 4);
+    const path = "C:\\Windows\\explorer.exe";
+    const bytes = companionProgram();
+    this.kernel.files.write(path, bytes);
+    const made = createProcess(this.kernel, {
+      bytes,
+      name: "explorer.exe",
+      path,
+      commandLine: "C:\\Windows\\Explorer.EXE",
+      parentPid: 4,
+      ofSample: false,
+      environment: new Map(ENVIRONMENT),
+      pid: EXPLORER_PID,
+    });
+    if (!made) throw new RangeError("Cannot boot the guest: no memory for explorer.exe");
+  }
+
+  /**
+   * Puts a program on the desktop and makes a process of it, which runs from the next {@link run} on.
+   * Returns its process number.
+   *
+   * @throws {InputError} when the program cannot be loaded.
+   */
+  addProcess(program: Program): number {
+    const path = `${DESKTOP}\\${program.name}`;
+    this.kernel.files.write(path, program.bytes);
+    const line = [`"${path}"`, ...program.args.map(quote)].join(" ");
+    const thread = createProcess(this.kernel, {
+      bytes: program.bytes,
+      name: program.name,
+      path,
+      commandLine: line,
+      parentPid: EXPLORER_PID,
+      ofSample: true,
+      environment: new Map(ENVIRONMENT),
+      pid: SAMPLE_PID,
+    });
+    if (!thread) throw new RangeError(`Cannot start ${JSON.stringify(program.name)}: not enough guest memory`);
+    this.sample ??= thread.process;
+    return thread.process.pid;
+  }
+
+  /** Instructions executed so far, the guest kernel's included. */
+  get instructions(): number {
+    return this.kernel.vcpu.cpu.instructions;
+  }
+
+  /** Text the programs showed. */
+  get output(): string {
+    return this.kernel.output;
+  }
+
+  /**
+   * Runs at most `limit` instructions, less when `pause` says so or the monitor holds the vCPU. `end` is set
+   * when there is nothing more to run.
+   */
+  run(limit: number, pause: () => boolean = () => false): { readonly end?: EmulationEnd } {
+    const { kernel, scheduler } = this;
+    const { vcpu } = kernel;
+    const target = vcpu.cpu.instructions + limit;
+    while (!this.ended) {
+      const left = target - vcpu.cpu.instructions;
+      if (left <= 0 || vcpu.held || pause()) return {};
+      if (this.finished()) break;
+      if (!scheduler.prepare()) {
+        this.end("deadlock", "every thread waits for something that cannot happen");
+        break;
+      }
+      if (scheduler.idleTime > MAX_IDLE) {
+        this.end("budget", "the guest slept a day of its own time away");
+        break;
+      }
+      if (this.finished()) break;
+      this.execute(Math.min(left, CHUNK, scheduler.quantum));
+    }
+    return { end: this.ended };
+  }
+
+  private execute(limit: number): void {
+    const { kernel, scheduler } = this;
+    const { vcpu } = kernel;
+    let exit = vcpu.run(limit);
+    // A thread can only be switched away in ring 3: the stubs of ring 0 are a few instructions long.
+    for (let i = 0; exit.kind === "budget" && vcpu.cpu.cpl !== 3 && i < 64; i++) exit = vcpu.run(1);
+    switch (exit.kind) {
+      case "vmcall": {
+        const thread = kernel.current!;
+        const trap = kernel.tables.trap(thread.context);
+        scheduler.trapped();
+        if (trap) this.traps.handle(thread, trap);
+        else kernel.unsupported = `trap in ring 0 at ${hex(vcpu.cpu.eip)}`;
+        break;
+      }
+      case "unsupported": {
+        const bytes = [...exit.bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+        kernel.unsupported = `instruction ${bytes} at ${hex(exit.address)}`;
+        break;
+      }
+      case "shutdown":
+        kernel.unsupported = `triple fault: ${exit.detail}`;
+        break;
+      case "halt":
+        kernel.unsupported = `HLT in ring 0 at ${hex(vcpu.cpu.eip)}`;
+        break;
+    }
+    if (kernel.unsupported !== undefined) this.end("unsupported", kernel.unsupported);
+  }
+
+  /** Nothing of the sample runs any more. */
+  private finished(): boolean {
+    const { sample, kernel } = this;
+    if (!sample || kernel.threads.some((thread) => thread.ofSample)) return false;
+    if (sample.crash) this.end("crashed", sample.crash.detail);
+    else this.end("exited", `exit code ${sample.exitCode ?? 0}`);
+    return true;
+  }
+
+  private end(reason: EmulationEnd["reason"], detail: string): void {
+    this.ended ??= { reason, detail, instructions: this.instructions };
+  }
+
+  /** Functions that were called and are not modelled, by DLL and name. */
+  missing(): readonly MissingFunction[] {
+    const key = (one: MissingFunction) => `${one.dll}!${one.name}`;
+    return [...this.kernel.missingCalls.values()].map((one) => ({ ...one })).sort((a, b) =>
+      key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0
+    );
+  }
+}
+
+/** An argument as the C runtime takes it apart again. */
+function quote(argument: string): string {
+  if (argument !== "" && !/[\s"]/.test(argument)) return argument;
+  return `"${argument.replace(/(\\*)"/g, '$1$1\\"').replace(/(\\*)$/, "$1$1")}"`;
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Heaps: blocks with headers in guest memory, the books kept outside it, so that a program that overruns its
+ * blocks hurts only itself.
+ *
+ * @module
+ */
+import { alignUp, put16, put32 } from "./bytes.ts";
+import { Memory, Protect } from "./constants.ts";
+import type { MemoryManager } from "./memory_manager.ts";
+import type { UserMemory } from "./user_memory.ts";
+
+const HEADER = 8;
+const UNIT = 16;
+/** Bytes of the HEAP structure before the first block. */
+const HEAP_SIZE = 0x588;
+const SEGMENT = 0x10_0000;
+/** Larger blocks get an allocation of their own. */
+const LARGE = 0x7_f000;
+/** Most blocks of one heap. */
+const MAX_BLOCKS = 1 << 20;
+
+interface Segment {
+  readonly base: number;
+  readonly end: number;
+  committed: number;
+  next: number;
+}
+
+/** One heap of a process. */
+export class Heap {
+  private readonly segments: Segment[] = [];
+  private readonly blocks = new Map<number, { size: number; room: number; large: boolean }>();
+  /** Free blocks by their room, last freed first. */
+  private readonly free = new Map<number, number[]>();
+
+  private constructor(private readonly manager: MemoryManager, private readonly memory: UserMemory) {}
+
+  /** Makes a heap; undefined when there is no room. */
+  static create(manager: MemoryManager, memory: UserMemory): { heap: Heap; base: number } | undefined {
+    const heap = new Heap(manager, memory);
+    const segment = heap.addSegment(HEAP_SIZE);
+    if (!segment) return undefined;
+    // HEAP: signature, Flags = HEAP_GROWABLE and ForceFlags = 0 where debugger checks look for them.
+    const header = new Uint8Array(0x48);
+    put32(header, 0x08, 0xffeeffee);
+    put32(header, 0x40, 2);
+    memory.setBytes(segment.base, header);
+    return { heap, base: segment.base };
+  }
+
+  private addSegment(used: number): Segment | undefined {
+    const made = this.manager.allocate(0, SEGMENT, Memory.reserve, Protect.readWrite);
+    if (made.status !== 0) return undefined;
+    const segment = { base: made.base, end: made.base + SEGMENT, committed: made.base, next: made.base };
+    if (!this.grow(segment, used)) return undefined;
+    segment.next = alignUp(made.base + used + HEADER, UNIT) - HEADER;
+    this.segments.push(segment);
+    return segment;
+  }
+
+  private grow(segment: Segment, bytes: number): boolean {
+    const end = segment.next + bytes;
+    if (end > segment.end) return false;
+    if (end <= segment.committed) return true;
+    const size = Math.min(alignUp(end - segment.committed, 0x4000), segment.end - segment.committed);
+    const made = this.manager.allocate(segment.committed, size, Memory.commit, Protect.readWrite);
+    if (made.status !== 0) return false;
+    segment.committed += size;
+    return true;
+  }
+
+  /** Address of a new block, 0 when there is no room. */
+  allocate(size: number, zero: boolean): number {
+    if (this.blocks.size >= MAX_BLOCKS) return 0;
+    if (size >= LARGE) return this.allocateLarge(size);
+    const room = alignUp(Math.max(size, 1) + HEADER, UNIT);
+    let address = this.free.get(room)?.pop();
+    if (address === undefined) {
+      const at = this.carve(room);
+      if (at === undefined) return 0;
+      address = at + HEADER;
+    } else if (zero) this.memory.setBytes(address, new Uint8Array(size));
+    this.blocks.set(address, { size, room, large: false });
+    this.writeHeader(address, room, size, 1);
+    return address;
+  }
+
+  private carve(room: number): number | undefined {
+    let segment: Segment | undefined = this.segments[this.segments.length - 1];
+    if (!this.grow(segment, room)) segment = this.addSegment(0x10);
+    if (!segment || !this.grow(segment, room)) return undefined;
+    const at = segment.next;
+    segment.next += room;
+    return at;
+  }
+
+  private allocateLarge(size: number): number {
+    if (size > 0x7000_0000) return 0;
+    const made = this.manager.allocate(
+      0,
+      size + 0x20,
+      Memory.reserve | Memory.commit,
+      Protect.readWrite,
+    );
+    if (made.status !== 0) return 0;
+    const address = made.base + 0x20;
+    this.blocks.set(address, { size, room: made.size, large: true });
+    this.writeHeader(address, 0, size, 9);
+    return address;
+  }
+
+  private writeHeader(address: number, room: number, size: number, flags: number): void {
+    const header = new Uint8Array(HEADER);
+    put16(header, 0, room >>> 3);
+    header[2] = flags;
+    header[7] = Math.min(Math.max(room - size, 0), 255);
+    this.memory.setBytes(address - HEADER, header);
+  }
+
+  /** False when the address is no block. */
+  release(address: number): boolean {
+    const block = this.blocks.get(address);
+    if (!block) return false;
+    this.blocks.delete(address);
+    if (block.large) {
+      this.manager.free(address - 0x20, 0, Memory.release);
+      return true;
+    }
+    this.writeHeader(address, block.room, block.size, 0);
+    const list = this.free.get(block.room);
+    if (list) list.push(address);
+    else this.free.set(block.room, [address]);
+    return true;
+  }
+
+  /** Bytes of a block as they were asked for. */
+  size(address: number): number | undefined {
+    return this.blocks.get(address)?.size;
+  }
+
+  /** New address of a block with another size; 0 when there is no room or no such block. */
+  reallocate(address: number, size: number, zero: boolean): number {
+    const block = this.blocks.get(address);
+    if (!block) return 0;
+    if (!block.large && size + HEADER <= block.room) {
+      if (zero && size > block.size) {
+        this.memory.setBytes(address + block.size, new Uint8Array(size - block.size));
+      }
+      block.size = size;
+      this.writeHeader(address, block.room, size, 1);
+      return address;
+    }
+    const next = this.allocate(size, zero);
+    if (next === 0) return 0;
+    this.memory.setBytes(next, this.memory.bytes(address, Math.min(size, block.size)));
+    this.release(address);
+    return next;
+  }
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Runs the handlers of model functions: plain ones at once, generators in steps between which guest code runs
+ * or the thread waits.
+ *
+ * @module
+ */
+import type { HandlerResult, Request } from "./api.ts";
+import { KernelCall } from "./api_call.ts";
+import { get32, words } from "./bytes.ts";
+import { Eflags, Status, Wait } from "./constants.ts";
+import { assignContext, copyContext } from "./context.ts";
+import { raiseException } from "./exceptions.ts";
+import type { Kernel } from "./kernel.ts";
+import type { CallFrame, Thread } from "./process.ts";
+import { GuestFault } from "./user_memory.ts";
+import { deadlineOf, tryWait, waitObjects } from "./wait.ts";
+
+/** Unfinished handlers of one thread; the oldest are forgotten (their callers were left by a jump). */
+const MAX_FRAMES = 256;
+/** Bytes of `int 2eh`: a call that faulted is repeated from there. */
+const CALL_LENGTH = 2;
+
+/** The thread made a system call: EAX is its number, ESP points at the return address. */
+export function systemCall(kernel: Kernel, thread: Thread): void {
+  const { context } = thread;
+  const service = kernel.dlls.service(context.registers[0]);
+  if (!service) {
+    context.registers[0] = Status.invalidSystemService;
+    return;
+  }
+  if (!service.function) {
+    kernel.countMissing(service.dll, service.name);
+    if (!service.returns) {
+      kernel.unsupported = `call of ${service.dll}!${service.name}, whose arguments are not known`;
+    }
+    context.registers[0] = 0;
+    return;
+  }
+  const call = new KernelCall(kernel, thread, service);
+  try {
+    const count = service.function.args;
+    const bytes = count === 0 ? undefined : call.memory.bytes(call.stack + 4, count * 4);
+    const args = Array.from({ length: count }, (_, i) => get32(bytes!, i * 4));
+    const result = service.function.handler(call, ...args);
+    if (typeof result === "object") {
+      if (thread.frames.length >= MAX_FRAMES) thread.frames.shift();
+      const frame: CallFrame = {
+        call,
+        generator: result as CallFrame["generator"],
+        context: copyContext(context),
+        callbackStack: 0,
+        callbackWords: 0,
+      };
+      thread.frames.push(frame);
+      advance(kernel, thread, frame, 0);
+    } else complete(kernel, call, result);
+  } catch (error) {
+    fault(kernel, call, error);
+  }
+}
+
+/** The handler is done: its result goes into EAX, or the exception it asked for is raised. */
+function complete(kernel: Kernel, call: KernelCall, result: HandlerResult): void {
+  const { thread, raised } = call;
+  if (!thread.alive) return;
+  if (!call.replaced) thread.context.registers[0] = result ?? 0;
+  if (!raised) return;
+  // As if the function had returned: the exception is its caller's.
+  const definition = call.service.function!;
+  const address = call.returnAddress;
+  const removed = definition.convention === "stdcall" ? definition.args * 4 : 0;
+  thread.context.eip = address;
+  thread.context.registers[4] = call.stack + 4 + removed;
+  raiseException(kernel, thread, { ...raised, address });
+}
+
+/** The handler touched what its caller may not touch: an exception at the system call itself. */
+function fault(kernel: Kernel, call: KernelCall, error: unknown): void {
+  if (!(error instanceof GuestFault)) throw error;
+  const { thread } = call;
+  if (!thread.alive) return;
+  thread.context.eip -= CALL_LENGTH;
+  raiseException(kernel, thread, {
+    code: error.code,
+    flags: 0,
+    address: thread.context.eip,
+    parameters: error.parameters,
+  });
+}
+
+/** Resumes an unfinished handler with what it waited for. */
+export function advance(kernel: Kernel, thread: Thread, frame: CallFrame, value: number): void {
+  let step: IteratorResult<Request, HandlerResult>;
+  for (;;) {
+    try {
+      step = frame.generator.next(value);
+    } catch (error) {
+      drop(thread, frame);
+      assignContext(thread.context, frame.context);
+      fault(kernel, frame.call, error);
+      return;
+    }
+    if (!thread.alive) return;
+    if (step.done) {
+      drop(thread, frame);
+      if (frame.parent) {
+        advance(kernel, thread, frame.parent, step.value ?? 0);
+        return;
+      }
+      if (!frame.call.replaced) assignContext(thread.context, frame.context);
+      complete(kernel, frame.call, step.value);
+      return;
+    }
+    if (step.value.kind === "invoke") {
+      invoke(kernel, thread, frame, step.value);
+      return;
+    }
+    const ready = block(kernel, thread, step.value);
+    if (ready === undefined) return;
+    value = ready;
+  }
+}
+
+function drop(thread: Thread, frame: CallFrame): void {
+  const index = thread.frames.indexOf(frame);
+  if (index >= 0) thread.frames.length = index;
+}
+
+/** Sends the thread into guest code that will come back through the callback gate. */
+function invoke(
+  kernel: Kernel,
+  thread: Thread,
+  frame: CallFrame,
+  request: Extract<Request, { kind: "invoke" }>,
+): void {
+  const { context } = thread;
+  const args = request.args.slice(0, 64);
+  const stack = (frame.call.stackPointer - 4 * (args.length + 1)) >>> 0;
+  assignContext(context, frame.context);
+  try {
+    frame.call.memory.setBytes(stack, words([kernel.symbol("ntdll.dll", "NtCallbackReturn"), ...args]));
+  } catch (error) {
+    drop(thread, frame);
+    fault(kernel, frame.call, error);
+    return;
+  }
+  frame.callbackStack = stack;
+  frame.callbackWords = args.length;
+  context.registers[4] = stack;
+  context.eip = request.address;
+  context.eflags &= ~(Eflags.trap | Eflags.direction);
+}
+
+/** Guest code that a handler called has returned; EAX is its result. False when nobody waits for it. */
+export function callbackReturn(kernel: Kernel, thread: Thread): boolean {
+  const { frames, context } = thread;
+  const esp = context.registers[4];
+  for (let i = frames.length - 1; i >= 0; i--) {
+    const frame = frames[i];
+    if (frame.callbackStack === 0) continue;
+    const popped = esp - frame.callbackStack;
+    if (popped < 4 || popped > 4 + frame.callbackWords * 4) continue;
+    frames.length = i + 1;
+    frame.callbackStack = 0;
+    advance(kernel, thread, frame, context.registers[0]);
+    return true;
+  }
+  return false;
+}
+
+/** Starts a wait; its result when it ends at once. */
+function block(
+  kernel: Kernel,
+  thread: Thread,
+  request: Exclude<Request, { kind: "invoke" }>,
+): number | undefined {
+  const alertable = request.alertable ?? false;
+  if (request.kind === "sleep") {
+    const deadline = deadlineOf(kernel, request.milliseconds);
+    thread.waiting = { objects: [], all: false, deadline, alertable };
+  } else {
+    const objects = waitObjects(thread, request.handles);
+    if (!objects) return Wait.failed;
+    thread.waiting = {
+      objects,
+      all: request.all,
+      deadline: deadlineOf(kernel, request.timeout),
+      alertable,
+    };
+  }
+  // A sleep always gives the others their turn, and APCs are run by the scheduler's way.
+  if (request.kind === "sleep" || (alertable && thread.apcs.length > 0)) return undefined;
+  const result = tryWait(kernel, thread, thread.waiting);
+  if (result !== undefined) thread.waiting = undefined;
+  return result;
+}
+
+/** Lets a waiting thread go on when its wait is over; APCs of an alertable wait run first. */
+export function pollWait(kernel: Kernel, thread: Thread): boolean {
+  const { waiting } = thread;
+  if (!waiting) return true;
+  const result = tryWait(kernel, thread, waiting);
+  if (result === undefined) return false;
+  thread.waiting = undefined;
+  thread.wakeValue = result;
+  return true;
+}
+
+/** Runs in the thread's own address space: resumes the handler that waited. */
+export function resumeWait(kernel: Kernel, thread: Thread): void {
+  const value = thread.wakeValue;
+  if (value === undefined) return;
+  const frame = thread.frames[thread.frames.length - 1];
+  if (!frame) {
+    thread.wakeValue = undefined;
+    return;
+  }
+  const apc = value === Wait.ioCompletion ? thread.apcs.shift() : undefined;
+  if (apc) {
+    const runner: CallFrame = {
+      call: frame.call,
+      generator: apcRunner(thread, apc),
+      context: frame.context,
+      callbackStack: 0,
+      callbackWords: 0,
+      parent: frame,
+    };
+    thread.wakeValue = undefined;
+    thread.frames.push(runner);
+    advance(kernel, thread, runner, 0);
+    return;
+  }
+  thread.wakeValue = undefined;
+  advance(kernel, thread, frame, value);
+}
+
+function* apcRunner(
+  thread: Thread,
+  first: { readonly routine: number; readonly args: readonly number[] },
+): Generator<Request, HandlerResult, number> {
+  for (let apc: typeof first | undefined = first; apc; apc = thread.apcs.shift()) {
+    yield { kind: "invoke", address: apc.routine, args: apc.args };
+  }
+  return Wait.ioCompletion;
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The model of Windows 7 SP1 x86 as a guest of a domain.
+ *
+ * @module
+ */
+export { WindowsGuest } from "./guest.ts";
+export type { GuestOptions, Program } from "./guest.ts";

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Who runs: threads in turn, each for a fixed number of instructions; when nobody can, time jumps to the next
+ * timer.
+ *
+ * @module
+ */
+import { copyContext, newContext } from "./context.ts";
+import { pollWait, resumeWait } from "./invocation.ts";
+import type { Kernel } from "./kernel.ts";
+import type { Thread } from "./process.ts";
+import { nextDeadline } from "./wait.ts";
+
+/** Instructions a thread has before the next one's turn. */
+const QUANTUM = 100_000;
+/** Below the top of the stack: where ESP stands in LdrInitializeThunk. */
+const FIRST_STACK = 0x400;
+
+/** Threads of one kernel on its vCPU. */
+export class Scheduler {
+  /** The CPU holds the current thread's registers, in ring 3 or on the way there. */
+  private loaded = false;
+  private quantumEnd = 0;
+  private lastIndex = 0;
+  /** Thread whose x87 and SSE registers are in the CPU. */
+  private fpuOwner: Thread | undefined;
+  /** Nanoseconds that passed because nobody could run. */
+  idleTime = 0;
+
+  constructor(private readonly kernel: Kernel) {}
+
+  /** Instructions the current thread has left; 0: choose again. */
+  get quantum(): number {
+    return Math.max(0, this.quantumEnd - this.kernel.vcpu.cpu.instructions);
+  }
+
+  /** The thread's registers were taken out of the CPU by a trap. */
+  trapped(): void {
+    this.loaded = false;
+  }
+
+  /**
+   * Makes some thread ready to run on the CPU. False when none will ever be: all wait for what cannot come.
+   */
+  prepare(): boolean {
+    const { kernel } = this;
+    for (;;) {
+      const { current } = kernel;
+      if (current && this.quantum > 0 && isReady(current)) {
+        if (this.loaded) return true;
+        if (!this.load(current, false)) continue;
+        return true;
+      }
+      const next = this.choose();
+      if (!next) {
+        if (!this.idle()) return false;
+        continue;
+      }
+      this.quantumEnd = kernel.vcpu.cpu.instructions + QUANTUM;
+      if (next === current && this.loaded) return true;
+      this.unload();
+      if (this.load(next, kernel.switchTo(next))) return true;
+    }
+  }
+
+  /** The next thread in turn that can run, after the current one. */
+  private choose(): Thread | undefined {
+    const { threads } = this.kernel;
+    for (let i = 1; i <= threads.length; i++) {
+      const index = (this.lastIndex + i) % threads.length;
+      const thread = threads[index];
+      if (thread.suspendCount > 0 || !pollWait(this.kernel, thread)) continue;
+      this.lastIndex = index;
+      return thread;
+    }
+    return undefined;
+  }
+
+  private idle(): boolean {
+    const { clock } = this.kernel;
+    const deadline = nextDeadline(this.kernel);
+    if (deadline === Infinity) return false;
+    this.idleTime += Math.max(0, deadline - clock.now);
+    clock.advanceTo(deadline);
+    this.kernel.updateSharedData();
+    return true;
+  }
+
+  /** Takes the registers of a thread that was interrupted in ring 3 out of the CPU. */
+  private unload(): void {
+    const { current, tables } = this.kernel;
+    if (this.loaded && current) tables.interrupt(current.context);
+    this.loaded = false;
+  }
+
+  /** Puts a thread into the CPU; false when it turned out not to be able to run. */
+  private load(thread: Thread, switched: boolean): boolean {
+    const { kernel } = this;
+    if (!thread.started) this.start(thread);
+    resumeWait(kernel, thread);
+    if (!isReady(thread) || kernel.current !== thread) return false;
+    if (this.fpuOwner !== thread) {
+      this.switchFpu(thread);
+      switched = true;
+    }
+    kernel.tables.resume(thread.context, switched);
+    this.loaded = true;
+    if (switched) kernel.updateSharedData();
+    return true;
+  }
+
+  private switchFpu(thread: Thread): void {
+    const { tables, threads } = this.kernel;
+    const owner = this.fpuOwner;
+    if (owner && threads.includes(owner)) {
+      owner.fpuArea ||= tables.newFpuArea() ?? 0;
+      if (owner.fpuArea !== 0) tables.moveFpu(owner.fpuArea, false);
+    }
+    thread.fpuArea ||= tables.newFpuArea() ?? 0;
+    if (thread.fpuArea !== 0) tables.moveFpu(thread.fpuArea, true);
+    this.fpuOwner = thread;
+  }
+
+  private start(thread: Thread): void {
+    thread.started = true;
+    thread.startContext = copyContext(thread.context);
+    const context = newContext();
+    context.eip = this.kernel.symbol("ntdll.dll", "LdrInitializeThunk");
+    context.registers[4] = thread.stackHigh - FIRST_STACK;
+    Object.assign(thread.context, context);
+  }
+}
+
+/** Not waiting, not suspended, not ended. */
+function isReady(thread: Thread): boolean {
+  return thread.alive && thread.suspendCount === 0 && thread.waiting === undefined;
+}
