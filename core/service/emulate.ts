@@ -6,7 +6,14 @@
  */
 import type { CaptureFiles } from "../capture/files.ts";
 import { sha256 } from "../hash.ts";
-import type { Emulation, EmulationEnd, Emulator, Scanner, WatchSettings } from "../ports.ts";
+import type {
+  Emulation,
+  EmulationEnd,
+  EmulationOptions,
+  Emulator,
+  Scanner,
+  WatchSettings,
+} from "../ports.ts";
 import { buildReport, type Report } from "../report.ts";
 import type { Policy } from "../verdict.ts";
 import type { Limits } from "./limits.ts";
@@ -19,6 +26,8 @@ export interface EmulateOptions {
   /** Seconds of wall time; 0 for no limit. */
   readonly timeLimit: number;
   readonly args: readonly string[];
+  /** Programs that run beside the sample and are not watched. */
+  readonly company?: EmulationOptions["company"];
   readonly files: CaptureFiles;
   /** Undefined: captured, not scanned. */
   readonly scanner?: Scanner;
@@ -28,6 +37,8 @@ export interface EmulateOptions {
   readonly settings?: WatchSettings;
   /** Ends the run with what was captured so far; the reason is `interrupted`. */
   readonly interrupt?: AbortSignal;
+  /** Called when the guest stands and is watched, before it runs. */
+  readonly onStart?: (service: Service, emulation: Emulation) => void;
   readonly onProgress?: (progress: Progress) => void;
 }
 
@@ -56,7 +67,8 @@ export async function emulate(
   options: EmulateOptions,
 ): Promise<Report> {
   const started = performance.now();
-  const emulation = emulator.load(sample, { maxInstructions: options.maxInstructions, args: options.args });
+  const { maxInstructions, args, company } = options;
+  const emulation = emulator.load(sample, { maxInstructions, args, company });
   const service = new Service({
     hypervisor: emulation.hypervisor,
     files: options.files,
@@ -68,6 +80,7 @@ export async function emulate(
   try {
     service.submitFile(sample.bytes);
     service.watch(emulation.domain, emulation.rules, options.settings);
+    options.onStart?.(service, emulation);
     const end = await run(emulation, service, options, started);
     service.unwatch(emulation.domain);
     await service.drain();
