@@ -5,8 +5,10 @@
  * @module
  */
 import { createMachine } from "../machine/mod.ts";
+import { PAGE_SIZE, Register } from "../machine/types.ts";
+import { CR0_PE } from "./entries.ts";
 import { Model, shadowFramesFor } from "./model.ts";
-import type { XenModel } from "./types.ts";
+import type { Domain, PortHandler, Vcpu, XenModel } from "./types.ts";
 
 export type { Domain, PortHandler, Vcpu, XenModel } from "./types.ts";
 export { GuestPageFault } from "./types.ts";
@@ -32,4 +34,36 @@ export function machineFramesFor(guestFrames: number, vcpus = 1): number {
 /** Makes a machine with the monitor in it and no domain yet. */
 export function createXenModel(options: XenModelOptions): XenModel {
   return new Model(createMachine({ frames: options.frames, cpus: options.cpus ?? 1 }), options.shadowFrames);
+}
+
+/** A flat 32-bit image in a domain of its own. */
+export interface BareGuest {
+  readonly model: XenModel;
+  readonly domain: Domain;
+  readonly vcpu: Vcpu;
+}
+
+/**
+ * Puts raw 32-bit code into guest-physical memory, as a boot loader would start it: flat ring-0 segments, paging
+ * off, EIP at its first byte, ESP at it too (the stack grows down from there).
+ */
+export function createBareGuest(options: {
+  readonly image: Uint8Array;
+  /** Where it is loaded and started; default 1 MiB. */
+  readonly address?: number;
+  /** Bytes of guest memory, whole pages; default 32 MiB. */
+  readonly memory?: number;
+  readonly onPort?: PortHandler;
+}): BareGuest {
+  const { image, address = 0x10_0000, memory = 32 * 1024 * 1024 } = options;
+  const guestFrames = Math.ceil(memory / PAGE_SIZE);
+  const model = createXenModel({ frames: machineFramesFor(guestFrames) });
+  const domain = model.createDomain({ guestFrames });
+  domain.onPort = options.onPort;
+  domain.writePhysical(address, image);
+  const [vcpu] = domain.vcpus;
+  vcpu.cpu.cr0 = CR0_PE;
+  vcpu.cpu.eip = address;
+  vcpu.cpu.setRegister(Register.esp, address);
+  return { model, domain, vcpu };
 }

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { createMachine } from "./fake_machine.ts";
+import { createMachine } from "../machine/mod.ts";
 import type { Machine } from "../machine/types.ts";
 import { CR0_PE, CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_NXE } from "./entries.ts";
 import { Model } from "./model.ts";

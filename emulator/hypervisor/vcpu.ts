@@ -42,7 +42,6 @@ export class VcpuModel implements Vcpu, VcpuPaging, CpuHost {
   readonly vmcs: Vmcs;
   readonly #home: VcpuHome;
   #held = false;
-  #running = false;
 
   constructor(
     readonly index: number,
@@ -60,10 +59,12 @@ export class VcpuModel implements Vcpu, VcpuPaging, CpuHost {
     return this.#held;
   }
 
-  /** The monitor's vcpu_hold. */
+  /**
+   * The monitor's vcpu_hold. The monitor holds a vCPU in its own shadow fault, which answers the CPU with a
+   * hold too, so the CPU needs no other stop.
+   */
   hold(): void {
     this.#held = true;
-    if (this.#running) this.cpu.requestStop();
   }
 
   /** The monitor's vcpu_release. */
@@ -74,13 +75,7 @@ export class VcpuModel implements Vcpu, VcpuPaging, CpuHost {
   run(limit: number): CpuExit {
     this.#follow();
     if (this.#held) return HELD;
-    this.#running = true;
-    try {
-      const exit = this.cpu.run(limit);
-      return exit.kind === "stop" && this.#held ? HELD : exit;
-    } finally {
-      this.#running = false;
-    }
+    return this.cpu.run(limit);
   }
 
   loadCr3(value: number): void {
