@@ -1,167 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
+import fc from "fast-check";
+import { build as buildCpu } from "../machine/build_cpu.ts";
 import { Register } from "../machine/types.ts";
-import type { CpuExit } from "../machine/types.ts";
 import { build as buildMonitor } from "../../xen/build_monitor.ts";
-import { Bridge } from "../../xen/bridge.ts";
+import type { DomainModel } from "./domain.ts";
 import { createBareGuest } from "./mod.ts";
-import { A, D, NX, P, TestGuest, U, W } from "./test_guest.ts";
+import { asm, CODE, DATA, le32, OUT, RunningGuest } from "./running_guest.ts";
+import { A, D, NX, P, U, W } from "./test_guest.ts";
 
 await buildMonitor();
-
-const GDT = 0x8000_1000, PCR = 0x8000_2000, THREAD = 0x8000_3000, PROCESS = 0x8000_4000;
-const IDT = 0x8000_5000, STUBS = 0x8000_6000, STACK = 0x8000_7000, TSS = 0x8000_8000;
-const KERNEL_CODE = 0x8001_0000, TABLES = 0x9000_0000;
-const CODE = 0x0040_0000, USER_STACK = 0x0030_0000, DATA = 0x0050_0000;
-/** The vector of user programs' way out. */
-const OUT = 0x2e;
-
-const le32 = (value: number) => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
-/** A few instructions (Intel's manual, volume 2). */
-const asm = {
-  movEax: (value: number) => [0xb8, ...le32(value)],
-  load: (va: number) => [0xa1, ...le32(va)],
-  store: (va: number) => [0xa3, ...le32(va)],
-  storeByte: (va: number, value: number) => [0xc6, 0x05, ...le32(va), value],
-  storeWord: (va: number, value: number) => [0xc7, 0x05, ...le32(va), ...le32(value)],
-  movEbxEax: () => [0x89, 0xc3],
-  movEcxEax: () => [0x89, 0xc1],
-  callEax: () => [0xff, 0xd0],
-  invlpg: (va: number) => [0x0f, 0x01, 0x3d, ...le32(va)],
-  movCr3Eax: () => [0x0f, 0x22, 0xd8],
-  vmcall: () => [0x0f, 0x01, 0xc1],
-  int: (vector: number) => [0xcd, vector],
-};
-
-/** How a program left its ring. */
-interface Outcome {
-  readonly vector: number;
-  readonly errorCode: number;
-  readonly cr2: number;
-  /** EIP in the frame of the exception. */
-  readonly eip: number;
-}
-
-/** A guest with descriptor tables whose exceptions and interrupts end in VMCALL. */
-class RunningGuest extends TestGuest {
-  constructor() {
-    super({ guestFrames: 512 });
-    for (const va of [GDT, PCR, THREAD, PROCESS, IDT, STACK, TSS]) this.map(va, P | W | NX);
-    for (const va of [STUBS, KERNEL_CODE]) this.map(va, P | W);
-    this.map(USER_STACK, P | W | U | NX);
-    // Windows's selectors: 8 and 0x10 for ring 0, 0x1b and 0x23 for ring 3, 0x28 TSS, 0x30 KPCR.
-    this.descriptor(1, 0, 0xf_ffff, 0xc9b);
-    this.descriptor(2, 0, 0xf_ffff, 0xc93);
-    this.descriptor(3, 0, 0xf_ffff, 0xcfb);
-    this.descriptor(4, 0, 0xf_ffff, 0xcf3);
-    this.descriptor(5, TSS, 0x67, 0x089);
-    this.descriptor(6, PCR, 0xfff, 0x493);
-    this.words(TSS + 4, STACK + 0x1000, 0x10);
-    for (let vector = 0; vector < 256; vector++) {
-      const stub = STUBS + vector * 8;
-      this.words(
-        IDT + vector * 8,
-        ((8 << 16) | (stub & 0xffff)) >>> 0,
-        ((stub & 0xffff_0000) | 0xee00) >>> 0,
-      );
-      this.vcpu.writeVirtual(stub, Uint8Array.from(asm.vmcall()));
-    }
-    this.words(PCR + 0x124, THREAD);
-    this.words(THREAD + 0x50, PROCESS);
-    this.words(THREAD + 0x150, PROCESS);
-    this.words(PROCESS + 0x18, this.cr3);
-    this.words(PROCESS + 0xb4, 77);
-    this.words(PROCESS + 0xb8, PROCESS + 0xb8);
-    this.vcpu.writeVirtual(PROCESS + 0x16c, new TextEncoder().encode("virus.exe"));
-    const { cpu } = this.vcpu;
-    cpu.gdtr = { base: GDT, limit: 0xff };
-    cpu.idtr = { base: IDT, limit: 0x7ff };
-    cpu.loadTaskRegister(0x28);
-  }
-
-  words(va: number, ...values: number[]): void {
-    this.vcpu.writeVirtual(va, new Uint8Array(Uint32Array.from(values).buffer));
-  }
-
-  descriptor(index: number, base: number, limit: number, flags: number): void {
-    this.words(
-      GDT + index * 8,
-      (((base & 0xffff) << 16) | (limit & 0xffff)) >>> 0,
-      ((base & 0xff00_0000) | ((flags & 0xf00) << 12) | (limit & 0xf_0000) | ((flags & 0xff) << 8) |
-        ((base >>> 16) & 0xff)) >>> 0,
-    );
-  }
-
-  /** Puts code into a frame from outside (no write the monitor sees). */
-  place(va: number, code: readonly number[]): void {
-    const gfn = Number((this.get(this.entry(va)) & 0xf_ffff_f000n) / 4096n);
-    this.domain.writePhysical(gfn * 4096 + va % 4096, Uint8Array.from(code));
-  }
-
-  /** Makes the vCPU ready to run at an address in ring 3 or 0. */
-  start(eip: number, user = true): void {
-    const { cpu } = this.vcpu;
-    cpu.loadSegment(1, user ? 0x1b : 0x08);
-    for (const segment of [0, 2, 3]) cpu.loadSegment(segment, user ? 0x23 : 0x10);
-    cpu.setRegister(Register.esp, user ? USER_STACK + 0xff0 : STACK + 0x800);
-    cpu.eip = eip;
-  }
-
-  /** Runs until a stub is reached; says which. */
-  finish(exit: CpuExit = this.vcpu.run(100_000)): Outcome {
-    const { cpu } = this.vcpu;
-    assert.equal(exit.kind, "vmcall", JSON.stringify(exit));
-    const vector = (cpu.eip - 3 - STUBS) / 8;
-    const frame = new Uint32Array(this.vcpu.readVirtual(cpu.getRegister(Register.esp), 8).slice().buffer);
-    const hasCode = [8, 10, 11, 12, 13, 14, 17].includes(vector);
-    return {
-      vector,
-      errorCode: hasCode ? frame[0] : 0,
-      cr2: cpu.cr2,
-      eip: hasCode ? frame[1] : frame[0],
-    };
-  }
-
-  /** Runs ring-3 code at {@link CODE}. */
-  user(...code: number[][]): Outcome {
-    this.place(CODE, [...code.flat(), ...asm.int(OUT)]);
-    this.start(CODE);
-    return this.finish();
-  }
-
-  /** Runs ring-0 code; it must get to its end. EAX, EBX, ECX as it left them. */
-  kernel(...code: number[][]): { eax: number; ebx: number; ecx: number } {
-    this.place(KERNEL_CODE, [...code.flat(), ...asm.vmcall()]);
-    this.start(KERNEL_CODE, false);
-    const exit = this.vcpu.run(100_000);
-    const { cpu } = this.vcpu;
-    assert.equal(exit.kind, "vmcall", JSON.stringify(exit));
-    assert.equal(cpu.eip, KERNEL_CODE + code.flat().length + 3, `left at 0x${cpu.eip.toString(16)}`);
-    return {
-      eax: cpu.getRegister(Register.eax),
-      ebx: cpu.getRegister(Register.ebx),
-      ecx: cpu.getRegister(Register.ecx),
-    };
-  }
-
-  /** Maps the guest frame that holds an entry; returns the entry's address there. */
-  window(n: number, gpa: number): number {
-    this.map(TABLES + n * 4096, P | W | NX, Math.floor(gpa / 4096));
-    return TABLES + n * 4096 + gpa % 4096;
-  }
-
-  /** Puts a value into the first word of a guest frame. */
-  mark(gfn: number, value: number): number {
-    this.domain.writePhysical(gfn * 4096, Uint8Array.from(le32(value)));
-    return gfn;
-  }
-
-  watch(options: { ringPages?: number; ringEvents?: number } = {}): Bridge {
-    const bridge = new Bridge(this.model.transport, options);
-    bridge.watch(this.domain.id, [{ kind: "prefix", pattern: "virus" }]);
-    return bridge;
-  }
-}
+await buildCpu();
 
 Deno.test("ring 3 runs: #PF codes, CR2 and EIP reach the guest's own handler", () => {
   const guest = new RunningGuest();
@@ -403,4 +252,130 @@ Deno.test("a bare image runs with paging off, its ports go to the handler", () =
   assert.equal(guest.vcpu.run(1000).kind, "halt");
   assert.deepEqual(output, [0x3f8, 1, 0x41]);
   assert.equal(guest.domain.readPhysical(0x20_0000, 1)[0], 0x5a);
+});
+
+/** One thing that happens to the pages of a process; `page` 0 to 5 are three frames with two addresses each. */
+const happening = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("call" as const), page: fc.nat(5) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({ kind: fc.constant("store" as const), page: fc.nat(5), value: fc.nat(255) }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("load" as const), page: fc.nat(5) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant("kernel" as const), page: fc.nat(5), value: fc.nat(255) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("map" as const),
+      page: fc.nat(5),
+      frame: fc.nat(2),
+      flags: fc.constantFrom(P | W | U, P | U, P | W | U | NX, P | W | U | A | D, 0n),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("switch" as const) }) },
+);
+
+Deno.test("whatever a guest does with aliases, rights and the kernel's help: what runs is what was captured", () => {
+  fc.assert(
+    fc.property(
+      fc.array(happening, { minLength: 5, maxLength: 60 }),
+      fc.constantFrom(20, 64),
+      (all, pool) => {
+        const guest = new RunningGuest({ shadowFrames: pool });
+        const va = (page: number) => DATA + page * 0x20_1000;
+        const frames = [0, 1, 2].map(() => guest.frame());
+        for (const gfn of frames) guest.domain.writePhysical(gfn * 4096, Uint8Array.of(0xc3));
+        for (let page = 0; page < 6; page++) guest.map(va(page), P | W | U, frames[page % 3]);
+        guest.map(CODE, P | U);
+        const other = guest.newSpace();
+        guest.set(other + 16, guest.get(guest.cr3 + 16));
+        const bridge = guest.watch();
+        const captured = new Map<number, Uint8Array>();
+        const drain = () => {
+          for (const event of bridge.fetch(guest.domain.id, 1000)) {
+            if (event.snapshot) {
+              bridge.copy(
+                guest.domain.id,
+                [event.snapshot],
+                (_, page) => captured.set(event.gfn, page!.slice()),
+              );
+            }
+            bridge.acknowledge(guest.domain.id, event.sequence);
+          }
+        };
+        const check = (gfn: number) => {
+          drain();
+          assert.deepEqual(captured.get(gfn), guest.domain.readPhysical(gfn * 4096, 4096));
+          // Nobody can write it now without a fault.
+          const mfn = (guest.domain as DomainModel).machineFrame(gfn);
+          assert.equal((guest.domain as DomainModel).countMappings(mfn, { writable: true }), 0);
+        };
+        const program: number[] = [];
+        const step = (code: number[][]) => {
+          program.splice(0, program.length, ...code.flat(), ...asm.int(OUT));
+          guest.place(CODE, program);
+          guest.start(CODE);
+          for (let i = 0; i < 20; i++) {
+            const at = guest.vcpu.cpu.eip;
+            const exit = guest.vcpu.run(1);
+            if (exit.kind !== "budget") {
+              return;
+            }
+            for (let page = 0; page < 6; page++) {
+              const entry = guest.get(guest.entry(va(page)));
+              // The `ret` there ran (a fault would have led elsewhere, into ring 0).
+              if (at === va(page) && guest.vcpu.cpu.cpl === 3) {
+                check(
+                  Number((entry & 0xf_ffff_f000n) / 4096n),
+                );
+              }
+            }
+          }
+          assert.fail("the program did not end");
+        };
+        for (const each of all) {
+          if (each.kind === "call") step([asm.movEax(va(each.page)), asm.callEax()]);
+          else if (each.kind === "store") step([asm.storeByte(va(each.page) + 5, each.value)]);
+          else if (each.kind === "load") step([asm.load(va(each.page))]);
+          else if (each.kind === "kernel") {
+            try {
+              guest.vcpu.writeVirtual(va(each.page) + 6, Uint8Array.of(each.value));
+            } catch (error) {
+              assert.equal((error as Error).name, "GuestPageFault");
+            }
+          } else if (each.kind === "map") {
+            const entry = each.flags && BigInt(frames[each.frame]) * 4096n | each.flags;
+            guest.set(guest.entry(va(each.page)), entry);
+          } else {
+            guest.vcpu.loadCr3(other);
+            guest.vcpu.loadCr3(guest.cr3);
+          }
+        }
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("two vCPUs: what one writes loses execution on the other", () => {
+  const guest = new RunningGuest({ vcpus: 2 });
+  guest.map(CODE, P | U);
+  guest.map(DATA, P | W | U);
+  const bridge = guest.watch();
+  const [, second] = guest.domain.vcpus;
+  const first = guest.vcpu.cpu;
+  second.cpu.cr4 = first.cr4;
+  second.cpu.efer = first.efer;
+  second.cpu.cr0 = first.cr0;
+  second.cpu.gdtr = first.gdtr;
+  second.loadCr3(guest.cr3);
+  assert.equal(guest.user(...rewriting(1)).vector, OUT);
+  second.writeVirtual(DATA + 1, Uint8Array.of(9));
+  assert.equal(guest.user(asm.movEax(DATA), asm.callEax()).vector, OUT);
+  assert.equal(first.getRegister(Register.eax), 9);
+  const events = bridge.fetch(guest.domain.id, 100).filter((event) => event.va === DATA);
+  assert.deepEqual(events.map((event) => [event.kind, event.vcpu]), [["S1", 0], ["S2", 0]]);
 });

@@ -5,7 +5,7 @@
  * @module
  */
 import { type Access, type Cpu, type FrameMemory, PAGE_SIZE, type Translation } from "../machine/types.ts";
-import { frameOf, PRESENT } from "./entries.ts";
+import { frameOf, PRESENT, WRITABLE } from "./entries.ts";
 import { ShadowPaging } from "./fault.ts";
 import { GuestWalk } from "./guest_walk.ts";
 import type { MonitoredDomain, MonitorHost } from "./monitor_host.ts";
@@ -192,6 +192,11 @@ export class DomainModel implements Domain, MonitoredDomain {
 
   revokeSpace(cr3: number): void {
     this.#tables.revokeDirectories(cr3 === 0 ? this.#allDirectories() : this.#userDirectories(cr3));
+  }
+
+  /** How many shadow entries map a frame, of those that are writable or executable if so asked. */
+  countMappings(mfn: number, only: { writable?: boolean; executable?: boolean } = {}): number {
+    return this.#tables.countMappings(mfn, only.writable ? WRITABLE : 0, only.executable);
   }
 
   hold(vcpu: number): void {

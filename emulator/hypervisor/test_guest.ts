@@ -24,12 +24,18 @@ export class TestGuest {
   #nextFrame = 1;
 
   constructor(
-    options: { guestFrames?: number; shadowFrames?: number; frames?: number; domains?: number } = {},
+    options: {
+      guestFrames?: number;
+      shadowFrames?: number;
+      frames?: number;
+      domains?: number;
+      vcpus?: number;
+    } = {},
   ) {
-    const { guestFrames = 256, shadowFrames = 64, frames = 2048, domains = 1 } = options;
-    this.machine = createMachine({ frames, cpus: domains });
+    const { guestFrames = 256, shadowFrames = 64, frames = 2048, domains = 1, vcpus = 1 } = options;
+    this.machine = createMachine({ frames, cpus: domains - 1 + vcpus });
     this.model = new Model(this.machine, shadowFrames);
-    this.domain = this.model.createDomain({ guestFrames });
+    this.domain = this.model.createDomain({ guestFrames, vcpus });
     this.vcpu = this.domain.vcpus[0];
     this.cr3 = this.newSpace();
     const { cpu } = this.vcpu;
