@@ -28,18 +28,17 @@ export const dataHelpers: Record<string, Helper> = {
     const level = op.second & 31, space = op.immediate & 0xffff;
     const mask = core.state(State.stackMask);
     const frame = (core.reg(4) - size) & mask;
-    const values = [size === 4 ? core.reg(5) : core.reg16(5)];
-    for (let i = 1; i < level; i++) {
-      values.push(core.read(op.linear(2, (core.reg(5) - i * size) & mask, size, false), size));
-    }
-    if (level > 0) values.push(frame);
-    // The processor also checks that the final top of the stack can be written.
-    const final = (core.reg(4) - values.length * size - space) & mask;
-    core.prepareWrite(op.linear(2, final, size, true), size);
-    values.forEach((_, i) => core.prepareWrite(op.linear(2, op.stackOffset(-(i + 1) * size), size, true), size));
-    values.forEach((value, i) => op.poke(-(i + 1) * size, size, value));
+    const slots = level === 0 ? 1 : level + 1;
+    const outer = (i: number) => core.read(op.linear(2, (core.reg(5) - i * size) & mask, size, false), size);
+    // Everything that can fault comes first; the processor also checks the final top of the stack.
+    for (let i = 1; i < level; i++) outer(i);
+    core.prepareWrite(op.linear(2, (core.reg(4) - slots * size - space) & mask, size, true), size);
+    for (let i = 1; i <= slots; i++) core.prepareWrite(op.linear(2, op.stackOffset(-i * size), size, true), size);
+    op.poke(-size, size, core.reg(5));
+    for (let i = 1; i < level; i++) op.poke(-(i + 1) * size, size, outer(i));
+    if (level > 0) op.poke(-slots * size, size, frame);
     op.writeRegister(5, size, frame);
-    op.moveStack(-values.length * size - space);
+    op.moveStack(-slots * size - space);
   },
   bound: (core, op) => {
     const { size } = op;
