@@ -60,7 +60,13 @@ const INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1];
  *
  * @returns its length, or one of {@link DecodeFailure}.
  */
-export function decode(bytes: Uint8Array, at: number, end: number, code32: boolean, out: Instruction): number {
+export function decode(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  code32: boolean,
+  out: Instruction,
+): number {
   let p = at;
   let operand16 = !code32, address16 = !code32;
   let override = -1, repeat: 0 | 1 | 2 = 0, lock = false;

@@ -14,9 +14,31 @@ export type Width = 32 | 64;
 
 /** Binary operations; names as in WebAssembly. Comparisons give a 32-bit 0 or 1. */
 export type Binary =
-  | "add" | "sub" | "mul" | "div_s" | "div_u" | "rem_s" | "rem_u" | "and" | "or" | "xor"
-  | "shl" | "shr_s" | "shr_u" | "rotl" | "rotr"
-  | "eq" | "ne" | "lt_s" | "lt_u" | "gt_s" | "gt_u" | "le_s" | "le_u" | "ge_s" | "ge_u"; // deno-fmt-ignore
+  | "add"
+  | "sub"
+  | "mul"
+  | "div_s"
+  | "div_u"
+  | "rem_s"
+  | "rem_u"
+  | "and"
+  | "or"
+  | "xor"
+  | "shl"
+  | "shr_s"
+  | "shr_u"
+  | "rotl"
+  | "rotr"
+  | "eq"
+  | "ne"
+  | "lt_s"
+  | "lt_u"
+  | "gt_s"
+  | "gt_u"
+  | "le_s"
+  | "le_u"
+  | "ge_s"
+  | "ge_u"; // deno-fmt-ignore
 /** Unary operations; `wrap` and the extensions change the width. */
 export type Unary = "eqz" | "clz" | "ctz" | "popcnt" | "extend8_s" | "extend16_s" | "wrap" | "extend_s" | "extend_u";
 
@@ -34,7 +56,13 @@ export type Expr =
   | { readonly op: "adjust" }
   | { readonly op: "wholeFlags" }
   | { readonly op: "effectiveAddress"; readonly operand: number }
-  | { readonly op: "binary"; readonly name: Binary; readonly a: Expr; readonly b: Expr; readonly width: Width }
+  | {
+    readonly op: "binary";
+    readonly name: Binary;
+    readonly a: Expr;
+    readonly b: Expr;
+    readonly width: Width;
+  }
   | { readonly op: "unary"; readonly name: Unary; readonly a: Expr; readonly width: Width }
   | { readonly op: "select"; readonly c: Expr; readonly a: Expr; readonly b: Expr };
 /** An expression or a constant. */
@@ -61,8 +89,20 @@ export type Stmt =
     readonly bytes: number;
     readonly write: boolean;
   }
-  | { readonly do: "load"; readonly local: number; readonly host: number; readonly size: Size; readonly at: number }
-  | { readonly do: "store"; readonly host: number; readonly size: Size; readonly at: number; readonly value: Expr }
+  | {
+    readonly do: "load";
+    readonly local: number;
+    readonly host: number;
+    readonly size: Size;
+    readonly at: number;
+  }
+  | {
+    readonly do: "store";
+    readonly host: number;
+    readonly size: Size;
+    readonly at: number;
+    readonly value: Expr;
+  }
   | { readonly do: "commit"; readonly host: number }
   | {
     readonly do: "flags";
@@ -133,7 +173,16 @@ export function widthOf(e: Expr): Width {
 }
 
 const COMPARISONS: ReadonlySet<Binary> = new Set<Binary>([
-  "eq", "ne", "lt_s", "lt_u", "gt_s", "gt_u", "le_s", "le_u", "ge_s", "ge_u", // deno-fmt-ignore
+  "eq",
+  "ne",
+  "lt_s",
+  "lt_u",
+  "gt_s",
+  "gt_u",
+  "le_s",
+  "le_u",
+  "ge_s",
+  "ge_u", // deno-fmt-ignore
 ]);
 
 /** Width of a binary operation's operands. */
@@ -144,7 +193,13 @@ export function operandWidth(e: Expr & { op: "binary" }): Width {
 function binary(name: Binary) {
   return (a: Value, b: Value): Expr => {
     const width = typeof a !== "number" ? widthOf(a) : typeof b !== "number" ? widthOf(b) : 32;
-    return { op: "binary", name, a: lift(a, width), b: lift(b, width), width: COMPARISONS.has(name) ? 32 : width };
+    return {
+      op: "binary",
+      name,
+      a: lift(a, width),
+      b: lift(b, width),
+      width: COMPARISONS.has(name) ? 32 : width,
+    };
   };
 }
 
@@ -182,7 +237,12 @@ export const ctz = unary("ctz", 32);
 export const wrap = unary("wrap", 32);
 export const wideS = unary("extend_s", 64);
 export const wideU = unary("extend_u", 64);
-export const select = (c: Value, a: Value, b: Value): Expr => ({ op: "select", c: lift(c), a: lift(a), b: lift(b) });
+export const select = (c: Value, a: Value, b: Value): Expr => ({
+  op: "select",
+  c: lift(c),
+  a: lift(a),
+  b: lift(b),
+});
 export const not = (a: Value): Expr => xor(a, -1);
 export const neg = (a: Value): Expr => sub(0, a);
 

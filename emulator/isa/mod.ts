@@ -7,4 +7,13 @@
 export { decode, DecodeFailure, Instruction, MAX_LENGTH } from "./decode.ts";
 export { FIXED_HANDLERS, handlerCount, rows, undefinedRow, unsupportedRow } from "./table.ts";
 export { type OperandSpec, type Row, variantNumber } from "./row.ts";
-export { Builder, type Expr, type Place, type Size, type Stmt, type Variant, type Width, widthOf } from "./ir.ts";
+export {
+  Builder,
+  type Expr,
+  type Place,
+  type Size,
+  type Stmt,
+  type Variant,
+  type Width,
+  widthOf,
+} from "./ir.ts";

@@ -13,9 +13,42 @@ import type { Builder, Place, Size, Variant } from "./ir.ts";
  * or `1` stands for itself.
  */
 export type OperandSpec =
-  | "Eb" | "Ew" | "Ed" | "Ev" | "Gb" | "Gw" | "Gd" | "Gv" | "M" | "Mb" | "Mw" | "Md" | "Mv" | "Mq" | "Mp" | "Ib"
-  | "Iw" | "Iz" | "Is" | "Jb" | "Jz" | "Ob" | "Ov" | "Zb" | "Zv" | "AL" | "AX" | "CL" | "DX" | "1" | "Sw" | "Cd" | "Dd"
-  | "Rd" | "Ap" | "Iv"; // deno-fmt-ignore
+  | "Eb"
+  | "Ew"
+  | "Ed"
+  | "Ev"
+  | "Gb"
+  | "Gw"
+  | "Gd"
+  | "Gv"
+  | "M"
+  | "Mb"
+  | "Mw"
+  | "Md"
+  | "Mv"
+  | "Mq"
+  | "Mp"
+  | "Ib"
+  | "Iw"
+  | "Iz"
+  | "Is"
+  | "Jb"
+  | "Jz"
+  | "Ob"
+  | "Ov"
+  | "Zb"
+  | "Zv"
+  | "AL"
+  | "AX"
+  | "CL"
+  | "DX"
+  | "1"
+  | "Sw"
+  | "Cd"
+  | "Dd"
+  | "Rd"
+  | "Ap"
+  | "Iv"; // deno-fmt-ignore
 
 /** What a row says beyond encoding and semantics. */
 export interface RowOptions {
@@ -81,7 +114,8 @@ function places(operands: readonly OperandSpec[], hot: boolean): (Place | "none"
 export function makeRow(id: number, source: RowSource): Row {
   const [opcode, mnemonic, spec, semantics, options = {}] = source;
   const operands = (spec === "" ? [] : spec.split(",")) as OperandSpec[];
-  const byte = operands.some((o) => ["Eb", "Gb", "Zb", "AL", "Ob"].includes(o)) && !operands.some((o) => /^.[vz]$/.test(o));
+  const byte = operands.some((o) => ["Eb", "Gb", "Zb", "AL", "Ob"].includes(o)) &&
+    !operands.some((o) => /^.[vz]$/.test(o));
   const sizes: readonly Size[] = options.fixed !== undefined ? [options.fixed] : byte ? [8] : [32, 16];
   const helper = typeof semantics === "string";
   const variants: Variant[] = [];
@@ -110,7 +144,13 @@ export function makeRow(id: number, source: RowSource): Row {
 }
 
 /** Number of a row's variant, from its first handler. The order is that of {@link makeRow}. */
-export function variantNumber(row: Row, size: Size, place: Place | "none", general: boolean, repeat: number): number {
+export function variantNumber(
+  row: Row,
+  size: Size,
+  place: Place | "none",
+  general: boolean,
+  repeat: number,
+): number {
   const perSize = row.variants.length / row.sizes.length;
   let number = row.sizes.length > 1 && size === 16 ? perSize : 0;
   const repeats = row.repeat === "repe" ? 3 : row.repeat ? 2 : 1;

@@ -18,7 +18,10 @@ import { systemRows } from "./rows/system.ts";
 /** Encodings that are no instruction: #UD in the guest. */
 const undefinedSource: RowSource = ["", "(undefined)", "", "undefined", { ends: true }];
 /** Encodings that newer processors know and this one does not model yet: the run ends, saying so. */
-const unsupportedSource: RowSource = ["", "(unsupported)", "", "unsupported", { ends: true, unsupported: true }];
+const unsupportedSource: RowSource = ["", "(unsupported)", "", "unsupported", {
+  ends: true,
+  unsupported: true,
+}];
 
 /** All rows. A row's id is its position. */
 export const rows: readonly Row[] = [
@@ -64,7 +67,10 @@ export const encodings: readonly Encoding[] = (() => {
   };
   // What P6 does not know and later processors do: x87 arithmetic, MMX, SSE, later maps.
   for (let o = 0xd8; o <= 0xdf; o++) fill(o, unsupportedRow, 0, 256);
-  const later: [number, number][] = [[0x10, 0x17], [0x28, 0x2f], [0x50, 0x7f], [0xae, 0xae], [0xb8, 0xb8], [0xc2, 0xc6], [
+  const later: [number, number][] = [[0x10, 0x17], [0x28, 0x2f], [0x50, 0x7f], [0xae, 0xae], [0xb8, 0xb8], [
+    0xc2,
+    0xc6,
+  ], [
     0xd0,
     0xfe,
   ]];
@@ -90,5 +96,7 @@ export const encodings: readonly Encoding[] = (() => {
 
 /** Immediate bytes of a row, in order: the letters after I, J, A, O of its operands. */
 export const immediates: readonly OperandSpec[][] = rows.map((row) =>
-  row.operands.filter((o) => "IJAO".includes(o[0]) && o !== ("AL" as OperandSpec) && o !== ("AX" as OperandSpec))
+  row.operands.filter((o) =>
+    "IJAO".includes(o[0]) && o !== ("AL" as OperandSpec) && o !== ("AX" as OperandSpec)
+  )
 );

@@ -6,9 +6,27 @@
  *
  * @module
  */
-import { decode, DecodeFailure, Instruction, type OperandSpec, type Row, rows, variantNumber } from "../isa/mod.ts";
+import {
+  decode,
+  DecodeFailure,
+  Instruction,
+  type OperandSpec,
+  type Row,
+  rows,
+  variantNumber,
+} from "../isa/mod.ts";
 import { Handler } from "./generate.ts";
-import { AREA_SIZE, Block, FRAMES_BASE, JUMP_ENTRIES, Op, OP_SIZE, OpInfo, SEGMENT_SIZE, State } from "./layout.ts";
+import {
+  AREA_SIZE,
+  Block,
+  FRAMES_BASE,
+  JUMP_ENTRIES,
+  Op,
+  OP_SIZE,
+  OpInfo,
+  SEGMENT_SIZE,
+  State,
+} from "./layout.ts";
 import { operandSize } from "./lower.ts";
 import type { LinearMemory } from "./memory.ts";
 
@@ -150,7 +168,9 @@ export class BlockCache {
   #kill(block: BlockInfo): void {
     block.dead = true;
     this.#words[(block.address + Block.generation) >>> 2] = -1;
-    for (let i = 1; i <= block.ops; i++) this.#words[(block.address + i * OP_SIZE + Op.handler) >>> 2] = Handler.leave;
+    for (let i = 1; i <= block.ops; i++) {
+      this.#words[(block.address + i * OP_SIZE + Op.handler) >>> 2] = Handler.leave;
+    }
     this.onDeath(block);
   }
   /** Takes a block out. */
@@ -187,7 +207,9 @@ export class BlockCache {
       this.onCodeChanged(frame, true);
     }
     code.count++;
-    for (let g = start >> GRANULE_SHIFT; g <= (end - 1) >> GRANULE_SHIFT; g++) (code.granules[g] ??= []).push(block);
+    for (let g = start >> GRANULE_SHIFT; g <= (end - 1) >> GRANULE_SHIFT; g++) {
+      (code.granules[g] ??= []).push(block);
+    }
   }
 
   /** Decodes a block. Returns undefined when its first instruction is longer than 15 bytes. */
@@ -208,7 +230,10 @@ export class BlockCache {
         const scratch = this.#scratch;
         scratch.set(this.#bytes.subarray(page + at, page + 4096));
         const rest = 4096 - at;
-        scratch.set(this.#bytes.subarray(FRAMES_BASE + frame2 * 4096, FRAMES_BASE + frame2 * 4096 + 15), rest);
+        scratch.set(
+          this.#bytes.subarray(FRAMES_BASE + frame2 * 4096, FRAMES_BASE + frame2 * 4096 + 15),
+          rest,
+        );
         length = decode(scratch, 0, rest + 15, mode.code32, ins);
         end2 = at + length - 4096;
       }
@@ -318,7 +343,8 @@ export class BlockCache {
     words[w + (Op.fallthrough >> 2)] = row.helper ? ins.opcode | (ins.modrm << 16) : dead;
     words[w + (Op.info >> 2)] = row.id | (ins.reg << OpInfo.reg) | (ins.rm << OpInfo.rm) |
       ((ins.memory ? 0 : 1) << OpInfo.isRegister) | ((ins.operand16 ? 1 : 0) << OpInfo.operand16) |
-      ((ins.address16 ? 1 : 0) << OpInfo.address16) | (ins.repeat << OpInfo.repeat) | (ins.segment << OpInfo.segment);
+      ((ins.address16 ? 1 : 0) << OpInfo.address16) | (ins.repeat << OpInfo.repeat) |
+      (ins.segment << OpInfo.segment);
   }
 }
 

@@ -14,8 +14,23 @@ import { Access, type CpuExit, type CpuHost, TRANSLATE_HOLD } from "./types.ts";
 
 /** EFLAGS bits. */
 export const Flag = {
-  cf: 1, pf: 4, af: 0x10, zf: 0x40, sf: 0x80, tf: 0x100, if: 0x200, df: 0x400, of: 0x800, iopl: 0x3000, nt: 0x4000,
-  rf: 0x1_0000, vm: 0x2_0000, ac: 0x4_0000, vif: 0x8_0000, vip: 0x10_0000, id: 0x20_0000,
+  cf: 1,
+  pf: 4,
+  af: 0x10,
+  zf: 0x40,
+  sf: 0x80,
+  tf: 0x100,
+  if: 0x200,
+  df: 0x400,
+  of: 0x800,
+  iopl: 0x3000,
+  nt: 0x4000,
+  rf: 0x1_0000,
+  vm: 0x2_0000,
+  ac: 0x4_0000,
+  vif: 0x8_0000,
+  vip: 0x10_0000,
+  id: 0x20_0000,
 } as const; // deno-fmt-ignore
 const ARITHMETIC = Flag.cf | Flag.pf | Flag.af | Flag.zf | Flag.sf | Flag.of;
 /** Bits of EFLAGS that exist here. */
@@ -23,8 +38,19 @@ const EFLAGS_BITS = 0x3f_7fd5;
 
 /** Access rights as in the second word of a descriptor, shifted right by 8 (VMX format). */
 export const Rights = {
-  accessed: 1, writable: 2, readable: 2, expandDown: 4, conforming: 4, code: 8, notSystem: 0x10, dpl: 0x60,
-  present: 0x80, long: 0x2000, big: 0x4000, pages: 0x8000, unusable: 0x1_0000,
+  accessed: 1,
+  writable: 2,
+  readable: 2,
+  expandDown: 4,
+  conforming: 4,
+  code: 8,
+  notSystem: 0x10,
+  dpl: 0x60,
+  present: 0x80,
+  long: 0x2000,
+  big: 0x4000,
+  pages: 0x8000,
+  unusable: 0x1_0000,
 } as const; // deno-fmt-ignore
 
 const nobody: CpuHost = {
@@ -206,7 +232,9 @@ export class Core {
     if (!this.modeStale && this.mode.single === this.single) return;
     const code32 = (this.rights[1] & Rights.big) !== 0;
     const flat = this.#flat(0) && this.#flat(2) && this.#flat(3) && this.state(State.stackMask) === -1;
-    const name = `${this.cpl === 3} ${code32} ${flat} ${this.single} ${this.segmentBase(1)} ${this.limits[1]}`;
+    const name = `${this.cpl === 3} ${code32} ${flat} ${this.single} ${this.segmentBase(1)} ${
+      this.limits[1]
+    }`;
     let mode = this.#modes.get(name);
     if (mode === undefined) {
       mode = { id: this.#modes.size + 1, code32, flat, single: this.single, user: this.cpl === 3 };
@@ -230,7 +258,11 @@ export class Core {
   }
   /** TLB entry that allows an access; asks the host when there is none. Throws GuestFault or GuestHold. */
   translate(va: number, access: Access, user: boolean): number {
-    const needed = access === Access.read ? Permission.read : access === Access.write ? Permission.write : Permission.execute;
+    const needed = access === Access.read
+      ? Permission.read
+      : access === Access.write
+      ? Permission.write
+      : Permission.execute;
     const found = this.tlb.find(va, user);
     if (found >= 0 && this.tlb.permissions[found] & needed) return found;
     const answer = this.host.translate(va >>> 0, access, user);

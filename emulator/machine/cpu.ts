@@ -73,7 +73,10 @@ export class InterpretedCpu implements Cpu {
     });
     this.#enter = (instance.exports as unknown as Exports).enter;
     this.#core.retired = () =>
-      this.#retired + (this.#slice > 0 ? this.#slice - this.#core.state(State.budget) - this.#withheld - this.#unfinished : 0);
+      this.#retired +
+      (this.#slice > 0
+        ? this.#slice - this.#core.state(State.budget) - this.#withheld - this.#unfinished
+        : 0);
     this.#core.blocks.onDeath = (block) => this.#forgetPatches(block);
   }
 
@@ -110,7 +113,10 @@ export class InterpretedCpu implements Cpu {
         if (exit) return exit;
         if (fault) {
           if (++deliveries > MAX_DELIVERIES) {
-            return { kind: "shutdown", detail: `exception ${fault.vector} without end at 0x${(core.eip >>> 0).toString(16)}` };
+            return {
+              kind: "shutdown",
+              detail: `exception ${fault.vector} without end at 0x${(core.eip >>> 0).toString(16)}`,
+            };
           }
           const lost = this.#deliver(fault.vector, fault.errorCode, DeliveryKind.fault);
           if (lost) return lost;
@@ -122,7 +128,7 @@ export class InterpretedCpu implements Cpu {
         const lost = this.#deliver(Vector.db, undefined, DeliveryKind.trap);
         if (lost) return lost;
       }
-      }
+    }
   }
 
   /** Delivers through the IDT; a fault on the way that ends in #DF and a third one shut the CPU down. */
@@ -134,7 +140,10 @@ export class InterpretedCpu implements Cpu {
       if (thrown instanceof GuestHold) return { kind: "held" };
       if (!(thrown instanceof GuestFault)) throw thrown;
       const at = (this.#core.eip >>> 0).toString(16);
-      return { kind: "shutdown", detail: `triple fault: exception ${vector} at 0x${at}, then ${thrown.vector}` };
+      return {
+        kind: "shutdown",
+        detail: `triple fault: exception ${vector} at 0x${at}, then ${thrown.vector}`,
+      };
     }
   }
 

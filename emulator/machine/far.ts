@@ -3,7 +3,15 @@
 import { type Core, Rights } from "./core.ts";
 import { generalProtection, GuestFault, Vector } from "./fault.ts";
 import { checkReturnCode, dropInnerSegments, innerStack } from "./interrupts.ts";
-import { checkStack, type Descriptor, descriptorAt, install, isCode, isNull, markAccessed } from "./segments.ts";
+import {
+  checkStack,
+  type Descriptor,
+  descriptorAt,
+  install,
+  isCode,
+  isNull,
+  markAccessed,
+} from "./segments.ts";
 import type { OpView } from "./op_view.ts";
 
 /** Checks code that a far jump or call names directly. */

@@ -2,7 +2,21 @@
 /** What instructions in TypeScript throw. No Error objects: faults are ordinary and frequent. @module */
 
 /** Exception vectors (SDM volume 3, 6.3.1). */
-export const Vector = { de: 0, db: 1, bp: 3, of: 4, br: 5, ud: 6, nm: 7, df: 8, ts: 10, np: 11, ss: 12, gp: 13, pf: 14 } as const;
+export const Vector = {
+  de: 0,
+  db: 1,
+  bp: 3,
+  of: 4,
+  br: 5,
+  ud: 6,
+  nm: 7,
+  df: 8,
+  ts: 10,
+  np: 11,
+  ss: 12,
+  gp: 13,
+  pf: 14,
+} as const;
 
 /** An exception of the guest. The instruction that throws it has changed nothing. */
 export class GuestFault {

@@ -39,7 +39,8 @@ export const IMPORTS = {
 function revalidate(c: Code, block: number, handlerType: number): void {
   const entry = c.local();
   c.get(block).load(32, Block.generation).const(-1).op("ne").if();
-  c.get(CPU).load(32, State.tlb).get(block).load(32, Block.page).const(8).op("shr_u").const(0xff0).op("and").op("add");
+  c.get(CPU).load(32, State.tlb).get(block).load(32, Block.page).const(8).op("shr_u").const(0xff0).op("and")
+    .op("add");
   c.tee(entry).load(32, 8).get(block).load(32, Block.page).op("eq");
   c.get(entry).load(32, TLB_ADDEND).get(block).load(32, Block.addend).op("eq").op("and").if();
   c.get(block).get(CPU).load(32, State.generation).store(32, Block.generation);
@@ -109,7 +110,8 @@ export function generate(): Uint8Array<ArrayBuffer> {
     c.get(CPU).load(32, State.eip).tee(eip).get(eip).const(12).op("shr_u").op("xor");
     c.const(JUMP_ENTRIES - 1).op("and").const(3).op("shl").get(CPU).op("add").set(entry);
     c.get(entry).load(32, State.jumpCache).get(eip).op("eq").if();
-    c.get(entry).load(32, State.jumpCache + 4).tee(block).load(32, Block.mode).get(CPU).load(32, State.mode).op("eq");
+    c.get(entry).load(32, State.jumpCache + 4).tee(block).load(32, Block.mode).get(CPU).load(32, State.mode)
+      .op("eq");
     c.if();
     c.get(block).load(32, Block.generation).get(CPU).load(32, State.generation).op("eq").if();
     startBlock(c, block, handlerType);

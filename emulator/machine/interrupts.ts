@@ -4,7 +4,14 @@ import { type Core, Flag, Rights } from "./core.ts";
 import { generalProtection, GuestFault, Vector } from "./fault.ts";
 import { State } from "./layout.ts";
 import {
-  checkStack, type Descriptor, descriptorAt, install, installNull, isCode, isNull, markAccessed,
+  checkStack,
+  type Descriptor,
+  descriptorAt,
+  install,
+  installNull,
+  isCode,
+  isNull,
+  markAccessed,
 } from "./segments.ts"; // deno-fmt-ignore
 
 /** Why a gate is entered. */
@@ -84,7 +91,10 @@ class Frame {
 }
 
 /** The stack of an inner privilege level, from the TSS. */
-export function innerStack(core: Core, dpl: number): { selector: number; esp: number; descriptor: Descriptor } {
+export function innerStack(
+  core: Core,
+  dpl: number,
+): { selector: number; esp: number; descriptor: Descriptor } {
   const { base, limit, rights } = core.tr;
   const wide = (rights & 8) !== 0;
   const at = wide ? 4 + 8 * dpl : 2 + 4 * dpl;
@@ -114,7 +124,8 @@ function enterGate(core: Core, vector: number, errorCode: number | undefined, ki
   const wide = type >= 0xe;
   const size = wide ? 4 : 2;
   const target = wide ? (low & 0xffff) | (high & 0xffff_0000) : low & 0xffff;
-  const oldFlags = core.eflags | (kind === DeliveryKind.fault && vector !== Vector.db && vector < 32 ? Flag.rf : 0);
+  const oldFlags = core.eflags |
+    (kind === DeliveryKind.fault && vector !== Vector.db && vector < 32 ? Flag.rf : 0);
   const returnTo = core.eip, oldCs = core.selectors[1];
   const inner = !(d.rights & Rights.conforming) && d.dpl < core.cpl;
   const cpl = inner ? d.dpl : core.cpl;

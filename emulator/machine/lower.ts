@@ -19,7 +19,17 @@ import {
   type Variant,
   widthOf,
 } from "../isa/mod.ts";
-import { Block, Exit, FRAMES_BASE, Op, OP_SIZE, SEGMENT_SIZE, SegmentField, State, TLB_ADDEND } from "./layout.ts";
+import {
+  Block,
+  Exit,
+  FRAMES_BASE,
+  Op,
+  OP_SIZE,
+  SEGMENT_SIZE,
+  SegmentField,
+  State,
+  TLB_ADDEND,
+} from "./layout.ts";
 import { Code, type OpcodeName, ValueType } from "./wasm.ts";
 
 /** Functions of the module that handlers call, by index, and the type of handlers. */
@@ -499,7 +509,10 @@ class Lowering {
     c.get(CPU).get(budget).const(1).op("sub").store(32, State.budget);
     dispatch(c, this.#runtime.handlerType);
     c.end();
-    c.get(CPU).get(budget).get(OP).load(32, Op.remaining).op("add").const(1).op("sub").store(32, State.budget);
+    c.get(CPU).get(budget).get(OP).load(32, Op.remaining).op("add").const(1).op("sub").store(
+      32,
+      State.budget,
+    );
     c.get(CPU).get(OP).load(32, Op.eip).store(32, State.eip);
     c.const(Exit.budget).return();
   }
@@ -511,7 +524,12 @@ class Lowering {
   #bulk(kind: "movs" | "stos", size: Size): void {
     const c = this.c;
     const shift = size === 8 ? 0 : size === 16 ? 1 : 2;
-    const n = c.local(), other = c.local(), to = c.local(), from = c.local(), entry = c.local(), end = c.local();
+    const n = c.local(),
+      other = c.local(),
+      to = c.local(),
+      from = c.local(),
+      entry = c.local(),
+      end = c.local();
     const register = (r: number) => c.get(CPU).load(32, State.registers + 4 * r);
     const least = (push: () => void) => {
       push();

@@ -17,7 +17,9 @@ export class LinearMemory implements FrameMemory {
   constructor(frames: number) {
     const pages = Math.ceil((FRAMES_BASE + frames * PAGE_SIZE) / WASM_PAGE);
     if (!Number.isInteger(frames) || frames < 1 || pages > 0xffff) {
-      throw new RangeError(`Cannot make a machine with ${frames} frames: 1 to ${(0xffff * WASM_PAGE - FRAMES_BASE) / PAGE_SIZE}`);
+      throw new RangeError(
+        `Cannot make a machine with ${frames} frames: 1 to ${(0xffff * WASM_PAGE - FRAMES_BASE) / PAGE_SIZE}`,
+      );
     }
     this.frames = frames;
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
@@ -50,4 +52,3 @@ export function cpuArea(index: number): number {
   if (index >= MAX_CPUS) throw new RangeError(`Cannot make CPU ${index}: a machine has at most ${MAX_CPUS}`);
   return AREA_BASE + index * AREA_SIZE;
 }
-

@@ -56,7 +56,9 @@ export const isWritable = (d: Descriptor): boolean => (d.rights & 0x1a) === 0x12
 
 /** Sets the accessed bit in memory when it is clear. */
 export function markAccessed(core: Core, d: Descriptor): void {
-  if (!(d.rights & Rights.accessed)) core.write((d.address + 5) | 0, 1, (d.rights | Rights.accessed) & 0xff, false);
+  if (!(d.rights & Rights.accessed)) {
+    core.write((d.address + 5) | 0, 1, (d.rights | Rights.accessed) & 0xff, false);
+  }
 }
 
 /** Puts a descriptor into a segment register. */
@@ -69,10 +71,17 @@ export function installNull(core: Core, segment: number, selector: number): void
 }
 
 /** Checks a stack segment for a privilege level; throws `vector`(selector), or #SS when it is not present. */
-export function checkStack(core: Core, selector: number, cpl: number, vector: number = Vector.gp): Descriptor {
+export function checkStack(
+  core: Core,
+  selector: number,
+  cpl: number,
+  vector: number = Vector.gp,
+): Descriptor {
   if (isNull(selector)) throw new GuestFault(vector, vector === Vector.gp ? 0 : selector & 0xfffc);
   const d = descriptorAt(core, selector, vector);
-  if ((selector & 3) !== cpl || d.dpl !== cpl || !isWritable(d)) throw new GuestFault(vector, selector & 0xfffc);
+  if ((selector & 3) !== cpl || d.dpl !== cpl || !isWritable(d)) {
+    throw new GuestFault(vector, selector & 0xfffc);
+  }
   if (!(d.rights & Rights.present)) throw new GuestFault(Vector.ss, selector & 0xfffc);
   return d;
 }
@@ -88,7 +97,8 @@ export function loadDataSegment(core: Core, segment: number, selector: number): 
   if (isNull(selector)) return installNull(core, segment, selector);
   const d = descriptorAt(core, selector);
   const { rights } = d;
-  const readable = (rights & Rights.notSystem) !== 0 && (!(rights & Rights.code) || (rights & Rights.readable) !== 0);
+  const readable = (rights & Rights.notSystem) !== 0 &&
+    (!(rights & Rights.code) || (rights & Rights.readable) !== 0);
   const conforming = (rights & 0xc) === 0xc;
   if (!readable || (!conforming && ((selector & 3) > d.dpl || core.cpl > d.dpl))) {
     throw generalProtection(selector & 0xfffc);

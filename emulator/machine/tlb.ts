@@ -61,7 +61,8 @@ export class Tlb {
     const entry = (user ? TLB_ENTRIES : 0) + ((va >>> 12) & (TLB_ENTRIES - 1));
     const page = va & -4096;
     const old = this.frames[entry];
-    const lost = old >= 0 && this.pages[entry] === page && (this.permissions[entry] & Permission.execute) !== 0 &&
+    const lost = old >= 0 && this.pages[entry] === page &&
+      (this.permissions[entry] & Permission.execute) !== 0 &&
       (old !== frame || (permissions & Permission.execute) === 0);
     if (old >= 0) this.#references[old]--;
     else this.#filled.push(entry);

@@ -254,7 +254,9 @@ export class ModuleWriter {
   }
   /** Imports `env.name`. All imports come before the first function. */
   import(name: string, type: number): number {
-    if (this.#functions.length > 0) throw new Error(`Cannot import "${name}": a function is already declared`);
+    if (this.#functions.length > 0) {
+      throw new Error(`Cannot import "${name}": a function is already declared`);
+    }
     return this.#imports.push({ name, type }) - 1;
   }
   /** Declares a function whose body follows through {@link ModuleWriter.define}; returns its index. */
@@ -295,7 +297,11 @@ export class ModuleWriter {
     section(
       1,
       vector(this.#types, (body, t) => {
-        body.push(0x60, ...vector(t.parameters, (b, p) => b.push(p)), ...vector(t.results, (b, r) => b.push(r)));
+        body.push(
+          0x60,
+          ...vector(t.parameters, (b, p) => b.push(p)),
+          ...vector(t.results, (b, r) => b.push(r)),
+        );
       }),
     );
     const imports: number[] = [];
@@ -347,7 +353,9 @@ export class ModuleWriter {
     const code: number[] = [];
     unsigned(code, this.#functions.length);
     this.#functions.forEach((f, i) => {
-      if (!f.body) throw new Error(`Cannot write the module: function ${i + this.#imports.length} has no body`);
+      if (!f.body) {
+        throw new Error(`Cannot write the module: function ${i + this.#imports.length} has no body`);
+      }
       for (const byte of f.body) code.push(byte);
     });
     section(10, code);

@@ -1,7 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Bit tests and scans, condition bytes, compare-and-exchange (SDM volume 1, 7.3.7; volume 2). @module */
 import {
-  add, and, type Builder, clz, ctz, eq, type Expr, isZero, not, or, sar, shl, shr, signed, sub, type Value, xor,
+  add,
+  and,
+  type Builder,
+  clz,
+  ctz,
+  eq,
+  type Expr,
+  isZero,
+  not,
+  or,
+  sar,
+  shl,
+  shr,
+  signed,
+  sub,
+  type Value,
+  xor,
 } from "../ir.ts"; // deno-fmt-ignore
 import type { RowSource } from "../row.ts";
 
@@ -85,7 +101,24 @@ function compareExchange8(b: Builder): void {
   b.setZero(same);
 }
 
-export const CONDITIONS = ["o", "no", "b", "nb", "z", "nz", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g"];
+export const CONDITIONS = [
+  "o",
+  "no",
+  "b",
+  "nb",
+  "z",
+  "nz",
+  "be",
+  "a",
+  "s",
+  "ns",
+  "p",
+  "np",
+  "l",
+  "ge",
+  "le",
+  "g",
+];
 const hex = (n: number) => n.toString(16).padStart(2, "0");
 
 export const bitRows: RowSource[] = [

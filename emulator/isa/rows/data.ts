@@ -75,7 +75,9 @@ export const dataRows: RowSource[] = [
   ["90", "nop", "", () => {}, { fixed: 32 }],
   ...Array.from({ length: 7 }, (_, r): RowSource => [hex(0x91 + r), "xchg", "Zv,AX", exchange]),
   ["0f 1f", "nop", "Ev", () => {}],
-  ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x0d].map((o): RowSource => [`0f ${hex(o)}`, "nop", "Ev", () => {}]),
+  ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x0d].map((
+    o,
+  ): RowSource => [`0f ${hex(o)}`, "nop", "Ev", () => {}]),
   ["98", "cbw", "", (b) => {
     if (b.size === 16) b.setReg(0, signed(b.reg(0, 8), 8), 16);
     else b.setReg(0, signed(b.reg(0, 16), 16));
@@ -94,9 +96,15 @@ export const dataRows: RowSource[] = [
   ["9d", "popf", "", "popf", { ends: true }],
   ["c9", "leave", "", leave, { implicit: true }],
   ["c8", "enter", "Iw,Ib", "enter"],
-  ["fc", "cld", "", (b) => b.emit({ do: "setState", name: "eflags", value: and(b.state("eflags"), ~0x400) }), {
-    fixed: 32,
-  }],
+  [
+    "fc",
+    "cld",
+    "",
+    (b) => b.emit({ do: "setState", name: "eflags", value: and(b.state("eflags"), ~0x400) }),
+    {
+      fixed: 32,
+    },
+  ],
   ["fd", "std", "", "std", { fixed: 32 }],
   ["06", "push", "", "pushSegment"],
   ["0e", "push", "", "pushSegment"],

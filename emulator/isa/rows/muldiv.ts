@@ -6,8 +6,26 @@
  * @module
  */
 import {
-  and, type Builder, divS, divU, eq, type Expr, isZero, mul, ne, or, remS, remU, sar, shl, shr, signed, unsigned, wideS,
-  wideU, wrap,
+  and,
+  type Builder,
+  divS,
+  divU,
+  eq,
+  type Expr,
+  isZero,
+  mul,
+  ne,
+  or,
+  remS,
+  remU,
+  sar,
+  shl,
+  shr,
+  signed,
+  unsigned,
+  wideS,
+  wideU,
+  wrap,
 } from "../ir.ts"; // deno-fmt-ignore
 import type { RowSource } from "../row.ts";
 

@@ -6,14 +6,33 @@
  * @module
  */
 import {
-  and, type Builder, type Expr, or, remU, rotl, sar, shl, shr, type Size, sub, type Value, wideU, wrap, xor,
+  and,
+  type Builder,
+  type Expr,
+  or,
+  remU,
+  rotl,
+  sar,
+  shl,
+  shr,
+  type Size,
+  sub,
+  type Value,
+  wideU,
+  wrap,
+  xor,
 } from "../ir.ts"; // deno-fmt-ignore
 import { signed } from "../ir.ts";
 import type { RowSource } from "../row.ts";
 
 type Local = Expr & { op: "local" };
 /** Computes result, CF and OF for a value and a count that is not zero. */
-type Shift = (b: Builder, a: Local, count: Local, size: Size) => { result: Value; carry: Value; overflow: Value };
+type Shift = (
+  b: Builder,
+  a: Local,
+  count: Local,
+  size: Size,
+) => { result: Value; carry: Value; overflow: Value };
 
 const bit = (v: Value, n: number): Expr => and(n === 0 ? v : shr(v, n), 1);
 const top = (v: Value, size: Size): Expr => bit(v, size - 1);

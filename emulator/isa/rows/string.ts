@@ -28,7 +28,11 @@ function advance(b: Builder, by: Expr, ...registers: number[]): void {
 }
 
 /** Wraps one iteration in the repeat prefix of the variant. */
-function repeated(iteration: (b: Builder) => void, tests: boolean, bulk?: "movs" | "stos"): (b: Builder) => void {
+function repeated(
+  iteration: (b: Builder) => void,
+  tests: boolean,
+  bulk?: "movs" | "stos",
+): (b: Builder) => void {
   return (b) => {
     const { repeat } = b.variant;
     if (repeat === 0) return iteration(b);

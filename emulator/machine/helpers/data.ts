@@ -33,7 +33,9 @@ export const dataHelpers: Record<string, Helper> = {
     // Everything that can fault comes first; the processor also checks the final top of the stack.
     for (let i = 1; i < level; i++) outer(i);
     core.prepareWrite(op.linear(2, (core.reg(4) - slots * size - space) & mask, size, true), size);
-    for (let i = 1; i <= slots; i++) core.prepareWrite(op.linear(2, op.stackOffset(-i * size), size, true), size);
+    for (let i = 1; i <= slots; i++) {
+      core.prepareWrite(op.linear(2, op.stackOffset(-i * size), size, true), size);
+    }
     op.poke(-size, size, core.reg(5));
     for (let i = 1; i < level; i++) op.poke(-(i + 1) * size, size, outer(i));
     if (level > 0) op.poke(-slots * size, size, frame);
@@ -80,4 +82,3 @@ export const dataHelpers: Record<string, Helper> = {
     if ((core.cr0 & 0xa) === 0xa) throw new GuestFault(Vector.nm);
   },
 };
-

@@ -25,7 +25,16 @@ function storeEnvironment(core: Core, op: OpView): void {
 
 const helpers: Record<string, Helper> = {
   fninit: (core) => {
-    Object.assign(core.fpu, { control: 0x37f, status: 0, tag: 0xffff, ip: 0, cs: 0, opcode: 0, dp: 0, ds: 0 });
+    Object.assign(core.fpu, {
+      control: 0x37f,
+      status: 0,
+      tag: 0xffff,
+      ip: 0,
+      cs: 0,
+      opcode: 0,
+      dp: 0,
+      ds: 0,
+    });
   },
   fnclex: (core) => {
     core.fpu.status &= 0x7f00;

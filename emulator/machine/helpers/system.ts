@@ -82,8 +82,10 @@ const MSRS: Record<number, Msr> = {
 /** CPUID leaves: a P6-class processor with PAE and NX (SDM volume 2, CPUID). */
 const TEXT = (s: string): number[] => {
   const b = new TextEncoder().encode(s.padEnd(Math.ceil(s.length / 4) * 4, "\0"));
-  return Array.from({ length: b.length / 4 }, (_, i) =>
-    b[4 * i] | (b[4 * i + 1] << 8) | (b[4 * i + 2] << 16) | (b[4 * i + 3] << 24));
+  return Array.from(
+    { length: b.length / 4 },
+    (_, i) => b[4 * i] | (b[4 * i + 1] << 8) | (b[4 * i + 2] << 16) | (b[4 * i + 3] << 24),
+  );
 };
 const VENDOR = TEXT("GenuineIntel");
 const BRAND = TEXT("Intel(R) Pentium(R) III CPU family      1400MHz".padEnd(48, "\0"));
@@ -112,7 +114,11 @@ function leaf(number: number): [eax: number, ebx: number, ecx: number, edx: numb
 }
 
 /** Descriptor that LAR, LSL, VERR and VERW may look at, or undefined. */
-function visible(core: Core, selector: number, types: number): ReturnType<typeof parseDescriptor> | undefined {
+function visible(
+  core: Core,
+  selector: number,
+  types: number,
+): ReturnType<typeof parseDescriptor> | undefined {
   if (isNull(selector)) return undefined;
   const address = descriptorAddress(core, selector);
   if (address === undefined) return undefined;
