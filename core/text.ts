@@ -8,15 +8,13 @@
 /**
  * Escapes what a terminal or a log reader could take for a command: C0 and C1 controls, DEL, line and
  * paragraph separators, bidirectional overrides, zero-width characters and lone surrogates become `\xNN` or
- * `\u{N}`. A backslash is doubled, so that the result is unambiguous. Longer than `limit` UTF-16 units is cut,
- * with `…` at the end. With `again`, parts of it are escaped already: backslashes stay single.
+ * `\u{N}`. A text longer than `limit` UTF-16 units is cut, with `…` at the end.
  */
-export function escapeText(text: string, limit = 300, again = false): string {
+export function escapeText(text: string, limit = 300): string {
   let out = "";
   for (const character of text.length > limit ? text.slice(0, limit) : text) {
     const code = character.codePointAt(0)!;
-    if (character === "\\" && !again) out += "\\\\";
-    else if (code < 0x20 || (code >= 0x7f && code < 0xa0)) out += `\\x${code.toString(16).padStart(2, "0")}`;
+    if (code < 0x20 || (code >= 0x7f && code < 0xa0)) out += `\\x${code.toString(16).padStart(2, "0")}`;
     else if (isUnsafe(code)) out += `\\u{${code.toString(16)}}`;
     else out += character;
   }

@@ -49,7 +49,7 @@ export function openIo(wiring: Wiring): Io {
     },
     tell: (line) => {
       clear();
-      err(`${escapeText(line, 4000, true)}\n`);
+      err(`${escapeText(line, 4000)}\n`);
     },
     progress: (line) => {
       if (!terminal) return;
