@@ -34,6 +34,8 @@ import type { LinearMemory } from "./memory.ts";
 export const MAX_BLOCK = 48;
 const GRANULE_SHIFT = 6;
 const GRANULES = 64;
+/** Writes to a frame without blocks after which stores to it are fast again. */
+const MAX_IDLE_WRITES = 16;
 
 /** What the decoding of a block depends on beside the bytes. */
 export interface Mode {
@@ -64,6 +66,14 @@ export interface BlockInfo {
   next: BlockInfo | undefined;
 }
 
+/** Decoded code of a frame. */
+interface FrameCode {
+  count: number;
+  /** Writes since the last block died. */
+  idle: number;
+  readonly granules: (BlockInfo[] | undefined)[];
+}
+
 /** What a block is decoded from. */
 export interface Source {
   eip: number;
@@ -86,7 +96,7 @@ export class BlockCache {
   epoch = 0;
   readonly #byKey = new Map<number, BlockInfo>();
   /** By frame: blocks with bytes in each of its granules. */
-  readonly #byFrame = new Map<number, { count: number; granules: (BlockInfo[] | undefined)[] }>();
+  readonly #byFrame = new Map<number, FrameCode>();
   readonly #instruction = new Instruction();
   readonly #scratch = new Uint8Array(32);
   /** A frame got its first block or lost its last one. */
@@ -148,6 +158,14 @@ export class BlockCache {
   invalidate(frame: number, offset: number, length: number): boolean {
     const code = this.#byFrame.get(frame);
     if (code === undefined) return false;
+    if (code.count === 0) {
+      // Code that rewrites itself comes back at once; only a frame that stays without blocks is data again.
+      if (++code.idle > MAX_IDLE_WRITES) {
+        this.#byFrame.delete(frame);
+        this.onCodeChanged(frame, false);
+      }
+      return false;
+    }
     let any = false;
     const last = (offset + length - 1) >> GRANULE_SHIFT;
     for (let g = offset >> GRANULE_SHIFT; g <= last && g < GRANULES; g++) {
@@ -194,15 +212,13 @@ export class BlockCache {
       const at = list ? list.indexOf(block) : -1;
       if (list && at >= 0) list.splice(at, 1);
     }
-    if (--code.count === 0) {
-      this.#byFrame.delete(frame);
-      this.onCodeChanged(frame, false);
-    }
+    code.count--;
+    code.idle = 0;
   }
   #register(block: BlockInfo, frame: number, start: number, end: number): void {
     let code = this.#byFrame.get(frame);
     if (code === undefined) {
-      code = { count: 0, granules: new Array(GRANULES) };
+      code = { count: 0, idle: 0, granules: new Array(GRANULES) };
       this.#byFrame.set(frame, code);
       this.onCodeChanged(frame, true);
     }

@@ -9,7 +9,7 @@ import { rows } from "../isa/mod.ts";
 import { type BlockInfo, MAX_BLOCK, rowOf } from "./blocks.ts";
 import { Core, Flag } from "./core.ts";
 import { GuestFault, GuestHold, Vector } from "./fault.ts";
-import { Handler, IMPORTS } from "./generate.ts";
+import { Handler, type IMPORTS } from "./generate.ts";
 import { helpers } from "./helpers/mod.ts";
 import { deliver, DeliveryKind } from "./interrupts.ts";
 import { Exit, FRAMES_BASE, HelperResult, Op, OP_SIZE, OpInfo, SEGMENT_SIZE, State } from "./layout.ts";

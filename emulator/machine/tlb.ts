@@ -89,7 +89,13 @@ export class Tlb {
   }
   flushFrame(frame: number): void {
     if (!this.#references[frame]) return;
-    for (let e = 0; e < this.frames.length; e++) if (this.frames[e] === frame) this.#drop(e);
+    const filled = this.#filled;
+    for (let i = filled.length - 1; i >= 0 && this.#references[frame] > 0; i--) {
+      if (this.frames[filled[i]] !== frame) continue;
+      this.#invalidate(filled[i]);
+      filled[i] = filled[filled.length - 1];
+      filled.pop();
+    }
   }
   #drop(entry: number): void {
     this.#invalidate(entry);
@@ -101,9 +107,11 @@ export class Tlb {
   }
   /** A frame got its first decoded code (stores to it must be seen), or lost its last. */
   codeChanged(frame: number, hasCode: boolean): void {
-    if (!this.#references[frame]) return;
-    for (let e = 0; e < this.frames.length; e++) {
+    let left = this.#references[frame];
+    for (let i = this.#filled.length - 1; i >= 0 && left > 0; i--) {
+      const e = this.#filled[i];
       if (this.frames[e] !== frame) continue;
+      left--;
       const writable = !hasCode && (this.permissions[e] & Permission.write) !== 0;
       this.#words[this.#word(e) + 1] = writable ? this.pages[e] : TLB_INVALID;
     }
