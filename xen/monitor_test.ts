@@ -223,6 +223,38 @@ Deno.test("a write by another process's thread, attached, or through its own map
   ]);
 });
 
+Deno.test("capture takes W from every mapping, and who wrote counts, not only from where", () => {
+  const { guest, virus, other, events } = scene();
+  guest.switchTo(virus);
+  const gfn = guest.map(virus, 0x40_1000, { x: true });
+  guest.map(virus, 0x50_0000, { w: true }, gfn);
+  guest.map(other, 0x60_0000, { w: true }, gfn);
+  for (const byte of [1, 2]) {
+    guest.write(0x50_0000, [byte], 0x40_1000);
+    guest.run(0x40_1000);
+  }
+  guest.switchTo(other);
+  guest.write(0x60_0000, [3], 0x40_1800);
+  guest.switchTo(virus);
+  guest.run(0x40_1000);
+  assert.deepEqual(pages(events()), [
+    "S1 401000 captured",
+    "S1 401000 captured",
+    "S1 401000 captured hop",
+  ]);
+});
+
+Deno.test("rights that change and change back are no new content", () => {
+  const { guest, virus, events } = scene();
+  guest.switchTo(virus);
+  guest.map(virus, 0x40_1000, { x: true });
+  guest.run(0x40_1000);
+  guest.protect(virus, 0x40_1000, {});
+  guest.protect(virus, 0x40_1000, { x: true });
+  guest.run(0x40_1000);
+  assert.deepEqual(pages(events()), ["S1 401000 captured", "S1 401000 unchanged"]);
+});
+
 Deno.test("a kernel mapping of a captured frame loses W, and its write counts", () => {
   const { guest, virus, events } = scene();
   guest.switchTo(virus);
@@ -570,6 +602,34 @@ Deno.test("at unwatch the residue comes as the ring is acknowledged, until it is
   assert.deepEqual(events().map((event) => event.kind), ["process-start"]);
 });
 
+Deno.test("at exit the page whose entry goes first is captured too", () => {
+  const { guest, virus, events, bytes } = scene();
+  guest.switchTo(virus);
+  guest.map(virus, 0x1_0000, { w: true });
+  guest.write(0x1_0000, [0x77]);
+  guest.exit(virus);
+  const residue = events().filter((event) => event.kind === "residue");
+  assert.deepEqual(pages(residue), ["residue 10000 captured"]);
+  assert.equal(bytes.get(residue[0].sequence)![0], 0x77);
+});
+
+Deno.test("an end of watch emits what was being coalesced", () => {
+  const { guest, bridge, virus, events } = scene({ coalesceAfter: 2 });
+  guest.switchTo(virus);
+  guest.map(virus, 0x40_1000, { w: true, x: true });
+  for (let i = 1; i <= 5; i++) {
+    guest.write(0x40_1800, [i], 0x40_1000);
+    guest.run(0x40_1800);
+  }
+  bridge.unwatch(1);
+  assert.deepEqual(pages(events()), [
+    "S1 401000 captured",
+    "S2 401000 captured",
+    "coalesced 401000 captured",
+  ]);
+  balanced(bridge);
+});
+
 Deno.test("a watch that begins in the middle of a process drops what its entries allowed before", () => {
   const guest = new TestGuest();
   const virus = guest.process(100, "virus.exe");
@@ -601,17 +661,43 @@ Deno.test("a service that starts again gets what was not acknowledged", () => {
   );
 });
 
-Deno.test("a second process in the tables of one that vanished gets a key of its own", () => {
-  const { guest, virus, events } = scene();
-  guest.switchTo(virus);
-  guest.poke(virus.cr3, virus.object + 0xb4, 104);
-  guest.poke(virus.cr3, virus.object + 0xa0, 77);
-  guest.switchTo(virus);
-  assert.deepEqual(events().map((event) => `${event.kind} ${event.pid} ${event.process}`), [
-    "process-start 100 1",
-    "process-end 100 1",
-    "process-start 104 2",
-  ]);
+for (const field of ["number", "time of birth"]) {
+  Deno.test(`a second process in the tables of one that vanished is told by its ${field}`, () => {
+    const { guest, virus, events } = scene();
+    guest.switchTo(virus);
+    guest.poke(virus.cr3, virus.object + (field === "number" ? 0xb4 : 0xa0), 104);
+    guest.switchTo(virus);
+    assert.deepEqual(events().map((event) => `${event.kind} ${event.process}`), [
+      "process-start 1",
+      "process-end 1",
+      "process-start 2",
+    ]);
+  });
+}
+
+Deno.test("an address space that is not the thread's is found in the list of processes", () => {
+  const { guest, virus, other, events } = scene();
+  guest.switchTo(other);
+  guest.cr3 = virus.cr3;
+  guest.exports.umbra_cr3_loaded(1, 0);
+  assert.deepEqual(events().map((event) => event.pid), [100]);
+});
+
+Deno.test("names without a path: cut ones match what they begin; no PEB is no user process", () => {
+  const watched = (rule: WatchRule) => {
+    const guest = new TestGuest();
+    const system = guest.process(4, "System"), long = guest.process(8, "a-very-long-virus-name.exe");
+    guest.poke(system.cr3, system.object + 0x1a8, 0);
+    guest.poke(long.cr3, 0x7ffd_f010, 0);
+    const bridge = new Bridge(guest.transport);
+    bridge.watch(1, [rule]);
+    guest.switchTo(system);
+    guest.switchTo(long);
+    return bridge.fetch(1, 10).map((event) => event.pid);
+  };
+  assert.deepEqual(watched({ kind: "exact", pattern: "a-very-long-virus-name.exe" }), [8]);
+  assert.deepEqual(watched({ kind: "exact", pattern: "a-very-short-virus-name.exe" }), []);
+  assert.deepEqual(watched({ kind: "all", pattern: "" }), [8]);
 });
 
 Deno.test("garbage in the guest's structures leads to nothing worse than a partial process", () => {
@@ -619,7 +705,7 @@ Deno.test("garbage in the guest's structures leads to nothing worse than a parti
   // A PEB that points nowhere, a VAD that is its own child, a list that never ends.
   guest.poke(virus.cr3, 0x7ffd_f010, 0x7fff_0000);
   const node = guest.kernel(0x20);
-  guest.poke(virus.cr3, node + 0xc, 0x10);
+  guest.poke(virus.cr3, node + 0xc, 0x7_0000);
   guest.poke(virus.cr3, node + 0x10, 0xffff_ffff);
   guest.poke(virus.cr3, node + 4, node);
   guest.poke(virus.cr3, node + 8, node);
