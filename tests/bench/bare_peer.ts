@@ -9,7 +9,8 @@ import { type Cpu, type FrameMemory, Segment } from "../../emulator/machine/type
 import { cpuTime } from "./measure.ts";
 import { entryPoint, LOAD_ADDRESS, MEMORY_SIZE, SERIAL_PORT } from "./workloads.ts";
 
-const GDT = 0x7000;
+/** Where the descriptor table of {@link enterFlatMode} is put. */
+export const GDT_ADDRESS = 0x7000;
 const CODE = 0x08, DATA = 0x10;
 const STACK = 0x90000;
 
@@ -50,9 +51,9 @@ export function enterFlatMode(cpu: Cpu, gdt: number, entry: number): void {
 /** Stop watch and recorder for the serial port. */
 export class SerialClock {
   serial = "";
-  milliseconds = 0;
-  cpuMilliseconds = 0;
-  instructions = 0;
+  #milliseconds = 0;
+  #cpuMilliseconds = 0;
+  #instructions = 0;
   readonly #count: () => number;
   constructor(count: () => number) {
     this.#count = count;
@@ -64,9 +65,18 @@ export class SerialClock {
     const byte = value & 0xff;
     if (byte !== 0x53 && byte !== 0x45) return;
     const sign = byte === 0x53 ? -1 : 1;
-    this.milliseconds += sign * performance.now();
-    this.cpuMilliseconds += sign * cpuTime();
-    this.instructions += sign * this.#count();
+    this.#milliseconds += sign * performance.now();
+    this.#cpuMilliseconds += sign * cpuTime();
+    this.#instructions += sign * this.#count();
+  }
+  /** What was recorded. */
+  times(): Pick<UmbraRun, "serial" | "milliseconds" | "cpuMilliseconds" | "instructions"> {
+    return {
+      serial: this.serial,
+      milliseconds: this.#milliseconds,
+      cpuMilliseconds: this.#cpuMilliseconds,
+      instructions: this.#instructions,
+    };
   }
 }
 
@@ -91,8 +101,8 @@ function copyIn(memory: FrameMemory, address: number, bytes: Uint8Array): void {
 }
 
 /** Runs a multiboot image on a fresh machine, at most `most` instructions. */
-export async function runOnBareCpu(image: Uint8Array, most: number): Promise<UmbraRun> {
-  const { cpus: [cpu], memory } = await createMachine({ frames: MEMORY_SIZE >>> 12 });
+export function runOnBareCpu(image: Uint8Array, most: number): UmbraRun {
+  const { cpus: [cpu], memory } = createMachine({ frames: MEMORY_SIZE >>> 12 });
   const clock = new SerialClock(() => cpu.instructions);
   cpu.host = {
     translate: (va) => va < MEMORY_SIZE ? (va >>> 12) * 8 + 7 : -1,
@@ -102,10 +112,9 @@ export async function runOnBareCpu(image: Uint8Array, most: number): Promise<Umb
     portWrite: (port, _size, value) => clock.write(port, value),
   };
   copyIn(memory, LOAD_ADDRESS, image);
-  copyIn(memory, GDT, flatDescriptors);
-  enterFlatMode(cpu, GDT, entryPoint(image));
+  copyIn(memory, GDT_ADDRESS, flatDescriptors);
+  enterFlatMode(cpu, GDT_ADDRESS, entryPoint(image));
   const end = runToEnd((limit) => cpu.run(limit), most);
-  const { serial, milliseconds, cpuMilliseconds, instructions } = clock;
   const read = (address: number, length: number) => {
     const bytes = new Uint8Array(length);
     for (let at = 0; at < length; at += 0x1000) {
@@ -113,5 +122,5 @@ export async function runOnBareCpu(image: Uint8Array, most: number): Promise<Umb
     }
     return bytes;
   };
-  return { serial, milliseconds, cpuMilliseconds, instructions, end, read };
+  return { ...clock.times(), end, read };
 }

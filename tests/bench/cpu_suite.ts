@@ -14,7 +14,8 @@ import {
   type Workload,
   workload,
 } from "./workloads.ts";
-import { runOnBareCpu } from "./bare_peer.ts";
+import { runOnBareCpu, type UmbraRun } from "./bare_peer.ts";
+import { runInDomain } from "./xen_peer.ts";
 import { runOnV86 } from "./v86_peer.ts";
 import { Unicorn, unicornInstalled } from "../cpu/unicorn.ts";
 
@@ -32,18 +33,20 @@ function check(peer: string, program: Workload, output: Uint8Array): void {
   if (at >= 0) throw new Error(`Cannot count ${program.name} on ${peer}: byte ${at} of the output is wrong`);
 }
 
-const umbra: Peer = {
-  name: "umbra",
-  runs: (asked) => asked,
-  async run(program) {
-    const run = await runOnBareCpu(program.image, program.instructions! + 100);
-    check("umbra", program, run.read(OUT_ADDRESS, program.expected.length));
-    if (run.instructions !== program.instructions! + SERIAL_INSTRUCTIONS) {
-      throw new Error(`Cannot count ${program.name} on umbra: ${run.instructions} instructions`);
-    }
-    return run.cpuMilliseconds;
-  },
-};
+function umbra(name: string, runOn: (image: Uint8Array, most: number) => UmbraRun): Peer {
+  return {
+    name,
+    runs: (asked) => asked,
+    run(program) {
+      const run = runOn(program.image, program.instructions! + 100);
+      check(name, program, run.read(OUT_ADDRESS, program.expected.length));
+      if (run.instructions !== program.instructions! + SERIAL_INSTRUCTIONS) {
+        throw new Error(`Cannot count ${program.name} on ${name}: ${run.instructions} instructions`);
+      }
+      return Promise.resolve(run.cpuMilliseconds);
+    },
+  };
+}
 
 function v86(jit: boolean): Peer {
   const name = jit ? "v86" : "v86_no_jit";
@@ -87,9 +90,16 @@ const unicorn: Peer = {
 /** The suite. */
 export const suite: Suite = {
   name: "cpu",
-  peers: ["v86", "v86_no_jit", "unicorn"],
+  peers: ["umbra_bare", "v86", "v86_no_jit", "unicorn"],
   async run(runs, say) {
-    const peers = [umbra, v86(true), v86(false), ...unicornInstalled() ? [unicorn] : []];
+    // umbra: shadow page tables and the monitor; umbra_bare: the CPU under a host that maps one to one.
+    const peers = [
+      umbra("umbra", runInDomain),
+      umbra("umbra_bare", runOnBareCpu),
+      v86(true),
+      v86(false),
+      ...unicornInstalled() ? [unicorn] : [],
+    ];
     if (!unicornInstalled()) say("native Unicorn is left out (apt-get install libunicorn2)");
     const rows: BenchRow[] = [];
     for (const name of ["w1", "w2", "w3", "w4"]) {

@@ -282,7 +282,8 @@ export function prepare(instruction: Instruction, r: Random, state: State, poke:
       if (name === "cmpxchg8b" && memory.base !== EDX && memory.index !== EDX) poke(at + 4, state[EDX]);
     }
   }
-  const destination = code + 0x1000 + r.below(0x1000);
+  let destination = code + 0x1000 + r.below(0x1000);
+  if (Math.abs(destination - instruction.address) < 0x20) destination += 0x40;
   if (name === "ret") poke(state[ESP], destination);
   if (row.opcode[0] === 0xff && (row.extension === 2 || row.extension === 4)) {
     if (memory === undefined) state[instruction.target] = destination;

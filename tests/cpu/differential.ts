@@ -29,10 +29,11 @@ const COMPARED_FLAGS = 0x0024_4fd5;
 
 const REGISTER_NAMES = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags"];
 
-/** A known error or gap of Unicorn 2.0.1. */
+/** A known error of Unicorn 2.0.1. */
 interface KnownError {
   readonly reason: string;
-  applies(instruction: Instruction, unicorn: Outcome, umbra: Outcome): boolean;
+  /** `what` is everything that differs. */
+  applies(instruction: Instruction, unicorn: Outcome, what: readonly string[]): boolean;
 }
 
 /** Where Unicorn 2.0.1 is wrong, each with the reason. */
@@ -40,6 +41,28 @@ export const knownErrors: readonly KnownError[] = [
   {
     reason: "F6 /1 and F7 /1 are TEST on every processor (the host CPU test shows it); Unicorn raises #UD",
     applies: (i, unicorn) => i.name === "test" && i.row.extension === 1 && unicorn.vector === 6,
+  },
+  {
+    reason: "LOCK NEG: Unicorn takes the flags from something else than the result; without LOCK it is right",
+    applies: (i, _, what) =>
+      i.name === "neg" && i.bytes.includes(0xf0) && what.length === 1 && what[0].startsWith("flags"),
+  },
+  {
+    reason: "ENTER faults when a write at the final ESP would (SDM volume 2, ENTER); Unicorn does not look",
+    applies: (i, unicorn, what) => i.name === "enter" && unicorn.vector < 0 && what[0] === "vector -1/14",
+  },
+  {
+    reason: "two operands on two faulting pages: the SDM does not say which is reported",
+    applies: (i, unicorn, what) =>
+      (i.name === "enter" || i.name === "cmps") && unicorn.vector === 14 && what.length === 1 &&
+      what[0] === "cr2",
+  },
+  {
+    reason:
+      "an element across a page end whose second page faults: Unicorn writes the first part all the same",
+    applies: (i, unicorn, what) =>
+      i.repeated && unicorn.vector === 14 && (unicorn.address & 0xfff) === 0 &&
+      what.length === 1 && what[0].startsWith("memory"),
   },
 ];
 
@@ -64,7 +87,7 @@ function describe(
 }
 
 /** Compares engines over instructions that `make` supplies, each from `states` random states. */
-export async function compare<I extends Instruction>(options: {
+export function compare<I extends Instruction>(options: {
   readonly seed: number;
   readonly instructions: number;
   readonly states: number;
@@ -72,10 +95,10 @@ export async function compare<I extends Instruction>(options: {
   readonly prepare: (instruction: I, r: Random, state: Uint32Array, poke: Poke) => void;
   /** Stop after so many differences. */
   readonly most?: number;
-}): Promise<Comparison> {
+}): Comparison {
   const r = new Random(options.seed);
   const unicorn = new UnicornSide();
-  const umbra = await UmbraSide.create();
+  const umbra = new UmbraSide();
   const differences: Difference[] = [];
   const excused = new Map<string, number>();
   let cases = 0;
@@ -84,6 +107,7 @@ export async function compare<I extends Instruction>(options: {
   for (let i = 0; i < words.length; i++) words[i] = r.value();
   umbra.windows.words.set(words);
   umbra.storeWindows();
+  const untouched = words.slice();
   const view = new DataView(unicorn.windows.bytes.buffer);
   const pokes: [number, number][] = [];
   const poke: Poke = (address, value) => {
@@ -104,18 +128,27 @@ export async function compare<I extends Instruction>(options: {
         pokes.length = 0;
         options.prepare(instruction, r, before, poke);
         for (const [address, value] of pokes) umbra.poke(address, value);
+        untouched.set(words);
         const a = unicorn.run(before);
         const b = umbra.run(before);
         if (a.vector >= 0) faults++;
         umbra.loadWindows();
         const what = outcomeDifferences(instruction, before, a, b);
-        if (!sameWords(words, umbra.windows.words)) {
+        if (b.vector >= 0 && b.vector === a.vector && !instruction.repeated) {
+          // Unicorn may have done half of the instruction; the architecture says nothing of it happened.
+          if (!sameWords(untouched, umbra.windows.words)) {
+            what.push(memoryDifference(untouched, umbra.windows.words));
+            umbra.windows.words.set(untouched);
+            umbra.storeWindows();
+          }
+          words.set(untouched);
+        } else if (!sameWords(words, umbra.windows.words)) {
           what.push(memoryDifference(words, umbra.windows.words));
           umbra.windows.words.set(words);
           umbra.storeWindows();
         }
         if (what.length === 0) continue;
-        const known = knownErrors.find((error) => error.applies(instruction, a, b));
+        const known = knownErrors.find((error) => error.applies(instruction, a, what));
         if (known !== undefined) {
           excused.set(known.reason, (excused.get(known.reason) ?? 0) + 1);
           continue;
@@ -138,8 +171,11 @@ function outcomeDifferences(
 ): string[] {
   const what: string[] = [];
   if (a.vector !== b.vector) return [`vector ${a.vector}/${b.vector}`];
+  // A fault leaves everything as it was, except that a repeated instruction keeps what it has done.
+  const fault = a.vector >= 0 && !instruction.repeated;
+  const expected = fault ? before : a.state;
   for (let i = 0; i < 8; i++) {
-    if (a.state[i] !== b.state[i]) what.push(REGISTER_NAMES[i]);
+    if (expected[i] !== b.state[i]) what.push(REGISTER_NAMES[i]);
   }
   if (a.vector < 0) {
     if (a.state[8] !== b.state[8]) what.push("eip");
@@ -157,7 +193,7 @@ function outcomeDifferences(
     }
   }
   const flags = COMPARED_FLAGS & ~(a.vector < 0 ? undefinedAfter(instruction, before) : 0);
-  const different = (a.state[9] ^ b.state[9]) & flags;
+  const different = (expected[9] ^ b.state[9]) & flags;
   if (different !== 0) what.push(`flags ${hex(different)}`);
   return what;
 }

@@ -29,8 +29,8 @@ function report(what: string, result: Comparison): void {
 Deno.test({
   name: "integer instructions do what native Unicorn does: registers, flags, memory, faults",
   ignore,
-  async fn() {
-    const result = await compare({
+  fn() {
+    const result = compare({
       seed,
       instructions: Math.ceil(cases / STATES),
       states: STATES,
@@ -46,8 +46,8 @@ for (const [kind, share] of [["x87", 8], ["mmx", 16], ["sse", 8]] as const) {
   Deno.test({
     name: `${kind} instructions do what native Unicorn does: results, status, flags`,
     ignore,
-    async fn() {
-      const result = await compare<Sequence>({
+    fn() {
+      const result = compare<Sequence>({
         seed,
         instructions: Math.ceil(cases / STATES / share),
         states: STATES,

@@ -35,6 +35,14 @@ function permissions(va: number, byUser: boolean): number {
   return 0;
 }
 
+/** The CPU says that it does not model an instruction. */
+export class NotModelled extends Error {
+  override name = "NotModelled";
+  constructor(readonly bytes: Uint8Array) {
+    super(`Cannot run ${bytes.toHex()}: the CPU does not model it`);
+  }
+}
+
 /** umbra's CPU with the layout of the cases. */
 export class UmbraSide {
   readonly cpu: Cpu;
@@ -43,7 +51,8 @@ export class UmbraSide {
   readonly #frame: (number: number) => Uint8Array;
   #placed: Instruction | undefined;
 
-  private constructor(machine: Awaited<ReturnType<typeof createMachine>>) {
+  constructor() {
+    const machine = createMachine({ frames: 0x400 });
     this.cpu = machine.cpus[0];
     this.#frame = (number) => machine.memory.frame(number);
     this.windows = new Windows(new Uint8Array(Windows.size));
@@ -67,11 +76,6 @@ export class UmbraSide {
     for (let page = 0; page < codeSize; page += 0x1000) this.#frame((code + page) >>> 12).fill(HLT);
     this.#frame(HANDLERS >>> 12).fill(HLT);
     this.#reset();
-  }
-
-  /** Makes the machine. */
-  static async create(): Promise<UmbraSide> {
-    return new UmbraSide(await createMachine({ frames: 0x400 }));
   }
 
   #buildTables(): void {
@@ -170,11 +174,7 @@ export class UmbraSide {
       const exit = cpu.run(1);
       if (exit.kind === "halt") break;
       if (exit.kind !== "budget") {
-        const detail = exit.kind === "shutdown"
-          ? exit.detail
-          : exit.kind === "unsupported"
-          ? exit.bytes.toHex()
-          : "";
+        const detail = exit.kind === "shutdown" ? exit.detail : "";
         throw new Error(
           `Cannot run ${this.#placed?.bytes.toHex()}: the CPU left with ${exit.kind} ${detail}`,
         );

@@ -25,6 +25,8 @@ const HLT = 0xf4;
 
 /** Error numbers of Unicorn that are page faults, with the bits present and write of the error code. */
 const PAGE_FAULTS: Readonly<Record<number, number>> = { 6: 0, 7: 2, 8: 0, 12: 3, 13: 1, 14: 1 };
+/** Those of them that are fetches. */
+const FETCHES = [8, 14];
 const INVALID_INSTRUCTION = 10;
 
 /** The memory windows of one engine, in the order low, data, read-only. */
@@ -86,6 +88,9 @@ export class UnicornSide {
       outcome.vector = end.vector;
     } else if (end.error === INVALID_INSTRUCTION) {
       outcome.vector = 6;
+    } else if (FETCHES.includes(end.error) && end.address !== this.#placed!.address) {
+      // A jump to nowhere: the instruction is done, it is the next fetch that faults.
+      outcome.state[8] = end.address;
     } else if (end.error in PAGE_FAULTS) {
       outcome.vector = 14;
       outcome.errorCode = 4 | PAGE_FAULTS[end.error];
