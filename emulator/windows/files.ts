@@ -63,7 +63,7 @@ export class FileSystem {
       const name = path.slice(prefix.length).split("\\")[0];
       names.set(name.toLowerCase(), name);
     }
-    if (prefix === `${SYSTEM}\\`) for (const name of this.dlls.names()) names.set(name, name);
+    if (prefix === `${SYSTEM}\\`) { for (const name of this.dlls.names()) names.set(name, name); }
     return [...names.keys()].sort().map((key) => names.get(key)!);
   }
 

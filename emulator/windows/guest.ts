@@ -68,7 +68,15 @@ const ENVIRONMENT: readonly (readonly [string, string])[] = [
 ];
 
 /** Processes that are only there to be seen. */
-const BYSTANDERS = ["smss.exe", "csrss.exe", "wininit.exe", "services.exe", "lsass.exe", "winlogon.exe", "svchost.exe"];
+const BYSTANDERS = [
+  "smss.exe",
+  "csrss.exe",
+  "wininit.exe",
+  "services.exe",
+  "lsass.exe",
+  "winlogon.exe",
+  "svchost.exe",
+];
 
 /** See the module's description. */
 export class WindowsGuest {
@@ -124,7 +132,9 @@ export class WindowsGuest {
       environment: new Map(ENVIRONMENT),
       pid: SAMPLE_PID,
     });
-    if (!thread) throw new RangeError(`Cannot start ${JSON.stringify(program.name)}: not enough guest memory`);
+    if (!thread) {
+      throw new RangeError(`Cannot start ${JSON.stringify(program.name)}: not enough guest memory`);
+    }
     this.sample ??= thread.process;
     return thread.process.pid;
   }

@@ -47,7 +47,8 @@ const CALLBACK_RETURN = code(0xcd, Interrupt.callbackReturn, 0xc2, 12, 0);
 const CALL_START = code(0xff, 0x74, 0x24, 4, 0xff, 0xd2, 0x50, 0x50);
 
 const continueHandler = (call: ApiCall, context: number) => continueWith(own(call), context);
-const raiseHandler = (call: ApiCall, record: number, context: number) => raiseRecord(own(call), record, context);
+const raiseHandler = (call: ApiCall, record: number, context: number) =>
+  raiseRecord(own(call), record, context);
 
 const NTDLL: readonly DllFunction[] = [
   stdcall("KiUserExceptionDispatcher", 0, (call) => dispatchException(own(call))),

@@ -80,7 +80,9 @@ export class KernelMemory {
   /** Memory that must be there: only for what the kernel needs at boot. */
   mustAllocate(size: number): number {
     const at = this.allocate(size);
-    if (at === undefined) throw new RangeError(`Cannot allocate ${size} bytes of kernel memory: pool is empty`);
+    if (at === undefined) {
+      throw new RangeError(`Cannot allocate ${size} bytes of kernel memory: pool is empty`);
+    }
     return at;
   }
 

@@ -71,7 +71,9 @@ export class MemoryManager {
     const failed = (status: number) => ({ status, base: 0, size: 0 });
     const known = Memory.commit | Memory.reserve | Memory.reset | Memory.topDown;
     if (size === 0 || (type & ~known) !== 0) return failed(Status.invalidParameter);
-    if ((type & (Memory.commit | Memory.reserve | Memory.reset)) === 0) return failed(Status.invalidParameter);
+    if ((type & (Memory.commit | Memory.reserve | Memory.reset)) === 0) {
+      return failed(Status.invalidParameter);
+    }
     const code = rules.toMm(protect);
     if (code === undefined || rules.isCopyOnWrite(code)) return failed(Status.invalidPageProtection);
     if (base >= USER_END || size > USER_END - base) return failed(Status.invalidParameter);

@@ -34,7 +34,8 @@ const MAX_FORWARDS = 8;
 
 /** File name in lower case with suffix: how modules are compared. */
 export function moduleKey(name: string): string {
-  const base = name.slice(Math.max(name.lastIndexOf("\\"), name.lastIndexOf("/")) + 1).toLowerCase().trimEnd();
+  const base = name.slice(Math.max(name.lastIndexOf("\\"), name.lastIndexOf("/")) + 1).toLowerCase()
+    .trimEnd();
   if (base.endsWith(".")) return base.slice(0, -1);
   return base.includes(".") ? base : `${base}.dll`;
 }

@@ -112,7 +112,9 @@ export function parsePe(bytes: Uint8Array, name: string, options: PeOptions = {}
   const sectionAlignment = get32(bytes, optional + 0x20);
   const fileAlignment = get32(bytes, optional + 0x24);
   if (!powerOfTwo(sectionAlignment) || !powerOfTwo(fileAlignment)) {
-    refuse(`section alignment ${hex(sectionAlignment)} or file alignment ${hex(fileAlignment)} is no power of two`);
+    refuse(
+      `section alignment ${hex(sectionAlignment)} or file alignment ${hex(fileAlignment)} is no power of two`,
+    );
   }
   const flat = sectionAlignment < PAGE_SIZE;
   const sizeOfImage = get32(bytes, optional + 0x38);
@@ -176,10 +178,12 @@ function readSection(
       } bytes)`,
     );
   }
-  // The image section code reads whole sectors: an odd raw pointer is rounded down.
+  // The image section code reads whole sectors: an odd raw pointer is rounded down, the size up.
   const pointer = get32(bytes, entry + 20);
-  const fileOffset = fileAlignment >= SECTOR ? pointer - pointer % SECTOR : pointer;
-  const present = pointer === 0 ? 0 : Math.max(0, Math.min(rawSize, bytes.length - fileOffset));
+  const sectors = fileAlignment >= SECTOR;
+  const fileOffset = sectors ? pointer - pointer % SECTOR : pointer;
+  const wanted = sectors ? alignUp(rawSize, SECTOR) : rawSize;
+  const present = pointer === 0 ? 0 : Math.max(0, Math.min(wanted, bytes.length - fileOffset));
   return {
     name,
     rva,

@@ -138,7 +138,10 @@ function loadProgram(call: KernelCall): Problem | undefined {
     return noMemory;
   }
   if (original && base !== pe.imageBase && !relocate(process, pe, base)) {
-    return problem(Status.conflictingAddresses, `its base ${hex(pe.imageBase)} is taken, it has no relocations`);
+    return problem(
+      Status.conflictingAddresses,
+      `its base ${hex(pe.imageBase)} is taken, it has no relocations`,
+    );
   }
   bindImports(kernel, process, call, pe, base);
   readTls(process, pe, base);
