@@ -114,8 +114,6 @@ export class ShadowPaging {
     const lo = (this.#reporter.newLo & ~override) >>> 0;
     tables.setEntry(table, index, hi, lo);
     if (narrows(oldHi, oldLo, hi, lo)) tables.flushFrame(frameOf(oldHi, oldLo));
-    // What ring 0 may still write without an entry that says so must not outlive the turn to code.
-    if (fetch && tables.writableWithoutEntry.delete(mfn)) tables.flushFrame(mfn);
 
     let rights = permissions(lo & walk.l2Lo, hi | (walk.nxe ? walk.l2Hi : 0), user);
     if (override) {

@@ -4,7 +4,7 @@ import type { MonitorEvent } from "../../core/ports.ts";
 import { Bridge } from "../../xen/bridge.ts";
 import { build } from "../../xen/build_monitor.ts";
 import type { DomainModel } from "./domain.ts";
-import { NX, P, TestGuest, U, W } from "./test_guest.ts";
+import { A, D, NX, P, TestGuest, U, W } from "./test_guest.ts";
 import { GuestPageFault } from "./types.ts";
 
 await build();
@@ -144,6 +144,20 @@ Deno.test("another process is left alone (fails without the CR3 filter)", () => 
   guest.write(CODE, 0xc3);
   guest.execute(CODE);
   assert.deepEqual(guest.kinds(), ["S1 401000 captured"]);
+});
+
+Deno.test("an entry the kernel rewrites does not become executable by that (fails without the monitor's filter)", () => {
+  const guest = new WatchedGuest();
+  const gfn = guest.map(CODE, P | W | U);
+  guest.write(CODE, 0xc3);
+  for (const flags of [P | W | U | A | D, P | U | A, P | W | U | A]) {
+    guest.set(guest.entry(CODE), BigInt(gfn) * 4096n | flags);
+    assert.equal(guest.translate(CODE, READ, true) & 4, 0);
+  }
+  guest.execute(CODE);
+  assert.deepEqual(guest.kinds().slice(1), ["S1 401000 captured"]);
+  guest.set(guest.entry(CODE), BigInt(gfn) * 4096n | P | W | U | A | D);
+  assert.equal(guest.translate(CODE, READ, true) & 2, 0, "and code does not become writable by it");
 });
 
 Deno.test("aliases: a write through one address takes execution from the other", () => {

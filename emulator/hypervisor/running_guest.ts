@@ -13,9 +13,9 @@ import { NX, P, TestGuest, U, W } from "./test_guest.ts";
 const GDT = 0x8000_1000, PCR = 0x8000_2000, THREAD = 0x8000_3000, PROCESS = 0x8000_4000;
 const IDT = 0x8000_5000, STUBS = 0x8000_6000, STACK = 0x8000_7000, TSS = 0x8000_8000;
 const KERNEL_CODE = 0x8001_0000, TABLES = 0x9000_0000;
-const USER_STACK = 0x0030_0000;
-/** Where user code is put, and an address far from it. */
-export const CODE = 0x0040_0000, DATA = 0x0050_0000;
+const USER_STACK = 0x0030_7000;
+/** Where user code is put, and an address far from it; no two share a place in a small TLB. */
+export const CODE = 0x0040_0000, DATA = 0x0050_9000;
 /** The vector of user programs' way out. */
 export const OUT = 0x2e;
 

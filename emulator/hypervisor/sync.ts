@@ -159,8 +159,7 @@ export class TableSync {
     let nextLo = 0;
     if ((newLo & (PRESENT | ACCESSED)) === (PRESENT | ACCESSED) && !(newHi & reserved)) {
       if (this.#map.machineFrame(gfn) === frame) {
-        // W is not given here that was not there: the next write asks for it, and is seen.
-        const wanted = leafFlags(newLo) & (lo | ~WRITABLE);
+        const wanted = leafFlags(newLo);
         const isProtected = tables.isTable(gfn) && !this.isOut(gfn);
         this.#reporter.filter(
           vcpu,
