@@ -55,7 +55,7 @@ const SLICE = 2_000_000;
 /** Steps without an instruction or an event after which the run counts as stuck. */
 const STUCK = 1000;
 /** Milliseconds between two looks at timers and signals. */
-const BREATH = 50;
+const BREATH = 10;
 
 /**
  * Emulates one program and makes its report. Throws `InputError` when it cannot be loaded, and what the files
