@@ -204,6 +204,8 @@ export const STRUCTS = {
       u32("layer_cap", "pages"),
       u32("ring_events"),
       u32("ring_pages"),
+      u32("frame_cap", "frames tracked at most"),
+      u32("spill_cap", "pages that may wait for room in the ring"),
       u64("coalesce_window", "ticks of the guest's time-stamp counter"),
       u32("virq_events", "a VIRQ at the latest when this many events wait"),
       u32("rules", "how many of the rules below count"),

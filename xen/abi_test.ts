@@ -23,7 +23,7 @@ Deno.test("structs keep their sizes: another size is another ABI version", () =>
     event: 192,
     rule: 72,
     info: 56,
-    watch: 624,
+    watch: 632,
     unwatch: 8,
     fetch: 32,
     process: 1616,

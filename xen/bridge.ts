@@ -40,6 +40,9 @@ export interface BridgeOptions {
   /** Events and snapshots the data centre holds per domain. */
   readonly ringEvents?: number;
   readonly ringPages?: number;
+  /** Frames the monitor tracks at most, and pages that may wait for room in the ring, per domain. */
+  readonly frameCap?: number;
+  readonly spillCap?: number;
   /** Ticks of the guest's time-stamp counter in which turns of one page are coalesced. */
   readonly coalesceWindow?: bigint;
   /** A VIRQ comes at the latest when this many events wait. */
@@ -115,6 +118,8 @@ export class Bridge implements Hypervisor {
       layer_cap: settings.layerCap ?? 0,
       ring_events: this.#options.ringEvents ?? 0,
       ring_pages: this.#options.ringPages ?? 0,
+      frame_cap: this.#options.frameCap ?? 0,
+      spill_cap: this.#options.spillCap ?? 0,
       coalesce_window: this.#options.coalesceWindow ?? 0n,
       virq_events: this.#options.virqEvents ?? 0,
       rules: rules.length,

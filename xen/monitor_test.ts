@@ -773,3 +773,52 @@ Deno.test("pause: a VIRQ tells of what came into the ring by an acknowledgement"
   }
   assert.ok(rounds > 4);
 });
+
+Deno.test("a process that ended does not begin again when its remains are tidied up", () => {
+  const { guest, virus, other, events } = scene();
+  guest.switchTo(virus);
+  guest.exit(virus);
+  guest.switchTo(other);
+  guest.switchTo(virus, other);
+  assert.deepEqual(events().map((event) => event.kind), ["process-start", "process-end"]);
+});
+
+Deno.test("a full frame table forgets what is captured, keeps what is not, and stays exact", () => {
+  const { guest, bridge, virus, events } = scene({}, { frameCap: 64 });
+  guest.switchTo(virus);
+  const at = (i: number) => 0x40_0000 + i * PAGE;
+  for (let i = 0; i < 300; i++) guest.map(virus, at(i), { w: true, x: true });
+  for (let i = 0; i < 300; i++) {
+    guest.write(at(i), [i & 255, 1], at(i));
+    guest.run(at(i));
+  }
+  // A forgotten frame has no mapping left, so its next write and run are seen all the same.
+  guest.write(at(0), [0, 2], at(0));
+  guest.run(at(0));
+  assert.equal(pages(events()).length, 301);
+  const { frames, frames_refused } = bridge.monitorStatistics(1);
+  assert.equal(frames, 64n);
+  assert.equal(frames_refused, 0n);
+  for (let i = 0; i < 80; i++) guest.write(at(i), [0xee], at(299));
+  assert.ok(bridge.monitorStatistics(1).frames_refused as bigint > 0n, "what cannot be tracked is counted");
+  guest.run(at(79));
+  assert.equal(events().at(-1)!.content, "captured", "and what runs is captured even so");
+});
+
+Deno.test("pause: what is captured at once beyond all bounds is counted lost", () => {
+  const { guest, bridge, virus, other, events } = scene({}, { ringPages: 2, spillCap: 3 });
+  guest.switchTo(virus);
+  for (let i = 0; i < 10; i++) {
+    guest.map(virus, 0x50_0000 + i * PAGE, { w: true });
+    guest.write(0x50_0000 + i * PAGE, [i]);
+  }
+  guest.exit(virus);
+  guest.switchTo(other);
+  const residue = events().filter((event) => event.kind === "residue");
+  assert.deepEqual(residue.map((event) => event.content), [
+    ...Array(5).fill("captured"),
+    ...Array(5).fill("lost"),
+  ]);
+  assert.equal(bridge.statistics(1).pagesLost, 5);
+  balanced(bridge);
+});

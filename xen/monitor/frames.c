@@ -106,7 +106,7 @@ static bool add_chunk(struct umbra_domain *domain)
     struct umbra_frame *chunk;
     uint32_t i, first = domain->chunks * FRAMES_A_CHUNK;
 
-    if ( domain->chunks == CHUNKS )
+    if ( domain->chunks == CHUNKS || first >= domain->frame_cap )
         return false;
     chunk = umbra_ops->allocate(CHUNK_SIZE);
     if ( !chunk )

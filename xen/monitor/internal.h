@@ -38,8 +38,8 @@ struct umbra_profile;
 #define MAX_FRAMES 131072u          /* tracked a domain: 8 MiB of records */
 #define FRAMES_A_CHUNK 64u
 #define FRAME_BUCKETS 16384u
-#define MAX_SPILLED_PAGES 8192u     /* captures waiting for room in the ring, a domain */
-#define MAX_SPILLED_EVENTS 16384u
+#define MAX_SPILLED_PAGES 65536u    /* captures waiting for room in the ring, a domain */
+#define MAX_SPILLED_EVENTS 65536u
 #define MAX_COALESCING 16u          /* pages coalesced at a time, a domain */
 #define MAX_CONTEXTS 32u            /* allocations remembered as given in full, a process */
 #define MAX_LIST 1024u              /* processes followed in the guest's list */
@@ -55,6 +55,7 @@ struct umbra_profile;
 #define DEFAULT_COALESCE_WINDOW 50000000ull
 #define DEFAULT_LAYER_CAP 4096u
 #define DEFAULT_VIRQ_EVENTS 256u
+#define DEFAULT_SPILL_CAP 8192u
 #define VIRQ_TICKS 10000000ull      /* least distance of VIRQs that are not urgent */
 
 /* What is known of a machine frame seen through a watched address space. */
@@ -128,7 +129,7 @@ struct umbra_domain {
     const struct umbra_profile *profile;
 
     /* Settings. */
-    uint32_t policy, coalesce_after, layer_cap, virq_events, rules;
+    uint32_t policy, coalesce_after, layer_cap, virq_events, frame_cap, spill_cap, rules;
     uint64_t coalesce_window;
     struct umbra_rule rule[UMBRA_RULES];
 

@@ -152,6 +152,8 @@ int umbra_domain_watch(struct umbra_domain *domain, const struct umbra_watch *wa
     domain->coalesce_window = watch->coalesce_window ? watch->coalesce_window : DEFAULT_COALESCE_WINDOW;
     domain->layer_cap = watch->layer_cap ? watch->layer_cap : DEFAULT_LAYER_CAP;
     domain->virq_events = watch->virq_events ? watch->virq_events : DEFAULT_VIRQ_EVENTS;
+    domain->frame_cap = watch->frame_cap ? watch->frame_cap : MAX_FRAMES;
+    domain->spill_cap = watch->spill_cap ? watch->spill_cap : DEFAULT_SPILL_CAP;
     domain->rules = watch->rules;
     memcpy(domain->rule, watch->rule, sizeof(domain->rule));
     domain->state = STATE_WATCHED;

@@ -245,6 +245,7 @@ static struct umbra_process_record *add(struct umbra_domain *domain, uint32_t vc
                                         const struct umbra_process_record *candidate)
 {
     struct umbra_process_record **place = place_for(domain);
+    uint32_t i;
 
     if ( place && !*place )
         *place = umbra_ops->allocate(sizeof(**place));
@@ -258,6 +259,13 @@ static struct umbra_process_record *add(struct umbra_domain *domain, uint32_t vc
     domain->statistics.processes++;
     /* What its entries allow was decided without the monitor: every access shall ask anew. */
     umbra_ops->revoke_space(domain->id, candidate->cr3);
+    for ( i = 0; i < MAX_VCPUS; i++ )
+        if ( domain->vcpu[i].cr3 == candidate->cr3 )
+        {
+            domain->vcpu[i].key = (*place)->key;
+            if ( domain->vcpu[i].object == candidate->object && !domain->vcpu[i].owner )
+                domain->vcpu[i].owner = (*place)->key;
+        }
     announce(domain, *place, vcpu, UMBRA_EVENT_PROCESS_START);
     return *place;
 }
@@ -320,7 +328,7 @@ static struct umbra_process_record *resolve(struct umbra_domain *domain, uint32_
         umbra_process_end(domain, known, vcpu, NULL);
         known = NULL;
     }
-    if ( !known && identity->object )
+    if ( !known && identity->object && !umbra_process_exiting(domain, candidate) )
     {
         if ( umbra_rules_need_path(domain) )
             read_parameters(domain, candidate);
@@ -365,15 +373,11 @@ void umbra_process_switch(struct umbra_domain *domain, uint32_t vcpu)
 struct umbra_process_record *umbra_process_inject(struct umbra_domain *domain, uint32_t vcpu)
 {
     struct umbra_vcpu_state *state = &domain->vcpu[vcpu];
-    struct umbra_process_record *added;
 
     if ( !state->object )
         return NULL;
     describe(domain, state->object, state->cr3, true, &domain->candidate);
-    added = add(domain, vcpu, &domain->candidate);
-    if ( added )
-        state->key = state->owner = added->key;
-    return added;
+    return add(domain, vcpu, &domain->candidate);
 }
 
 void umbra_processes_close(struct umbra_domain *domain)

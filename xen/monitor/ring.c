@@ -102,7 +102,7 @@ static bool append_spill(struct umbra_domain *domain, const struct umbra_event *
     struct umbra_spill *spill;
 
     if ( domain->spilled_events >= MAX_SPILLED_EVENTS ||
-         (page && domain->spilled_pages >= MAX_SPILLED_PAGES) )
+         (page && domain->spilled_pages >= domain->spill_cap) )
         return false;
     spill = umbra_ops->allocate(sizeof(*spill));
     if ( !spill )

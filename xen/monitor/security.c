@@ -38,7 +38,7 @@ static long do_watch(struct umbra_domain *domain, uint64_t argument)
         return rc;
     if ( watch.policy > UMBRA_POLICY_DROP || watch.rules == 0 || watch.rules > UMBRA_RULES ||
          watch.profile > umbra_profile_win7.number || watch.ring_events > MAX_RING ||
-         watch.ring_pages > MAX_RING )
+         watch.ring_pages > MAX_RING || watch.frame_cap > MAX_FRAMES || watch.spill_cap > MAX_SPILLED_PAGES )
         return -UMBRA_EINVAL;
     for ( i = 0; i < watch.rules; i++ )
         if ( !umbra_rule_valid(&watch.rule[i]) )

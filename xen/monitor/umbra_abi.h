@@ -144,12 +144,14 @@ struct umbra_watch {
     uint32_t layer_cap;                /*   20  pages */
     uint32_t ring_events;              /*   24 */
     uint32_t ring_pages;               /*   28 */
-    uint64_t coalesce_window;          /*   32  ticks of the guest's time-stamp counter */
-    uint32_t virq_events;              /*   40  a VIRQ at the latest when this many events wait */
-    uint32_t rules;                    /*   44  how many of the rules below count */
-    struct umbra_rule rule[8];         /*   48 */
+    uint32_t frame_cap;                /*   32  frames tracked at most */
+    uint32_t spill_cap;                /*   36  pages that may wait for room in the ring */
+    uint64_t coalesce_window;          /*   40  ticks of the guest's time-stamp counter */
+    uint32_t virq_events;              /*   48  a VIRQ at the latest when this many events wait */
+    uint32_t rules;                    /*   52  how many of the rules below count */
+    struct umbra_rule rule[8];         /*   56 */
 };
-_Static_assert(sizeof(struct umbra_watch) == 624, "umbra_watch");
+_Static_assert(sizeof(struct umbra_watch) == 632, "umbra_watch");
 
 /* Argument of unwatch. What is left to capture is produced as the ring is fetched and acknowledged. */
 struct umbra_unwatch {
