@@ -41,6 +41,9 @@ export const testbed: Emulator = {
     const guest = new WindowsGuest(domain, { dlls });
     const name = guestFileName(sample.name);
     const pid = guest.addProcess({ name, bytes: sample.bytes, args: options.args });
+    for (const { name, bytes } of options.company ?? []) {
+      guest.addProcess({ name: guestFileName(name), bytes, args: [], beside: true });
+    }
     return new TestbedEmulation(xen, domain.id, guest, pid, options);
   },
 };

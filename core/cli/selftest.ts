@@ -26,7 +26,9 @@ export function selftestCommand(wiring: Wiring, io: Io, done: (code: number) => 
           rows.push(row);
           if (!options.json) {
             io.out(
-              `${row.ok ? "passed" : "FAILED"}  ${escapeText(row.name)}: ${escapeText(row.detail, 2000)}\n`,
+              `${row.ok ? "passed" : "FAILED"}  ${escapeText(row.name).padEnd(10)}  ${
+                escapeText(row.detail, 2000)
+              }\n`,
             );
           }
           if (io.interrupt.aborted) break;

@@ -83,8 +83,7 @@ export function compare(expected: Expectation, seen: Observation): string[] {
   const kinds = new Set(seen.events.map(({ kind }) => kind));
   const absent = expected.kinds.filter((kind) => !kinds.has(kind));
   if (absent.length > 0) wrong.push(`no ${absent.join(" and no ")} event was seen`);
-  const layers = new Set(seen.events.filter(({ sha256 }) => sha256 !== null).map(({ layer }) => layer));
-  want("layers", String(expected.layers), String(layers.size));
+  want("layers", String(expected.layers), String(layersRun(seen)));
 
   // The sample is the process that was seen first, the child the other one.
   const [sample, child] = seen.processes.map(({ pid }) => pid);
@@ -97,11 +96,16 @@ export function compare(expected: Expectation, seen: Observation): string[] {
   return wrong;
 }
 
+/** Number of layers that pages were captured of because they ran or stood beside what ran. */
+function layersRun({ events }: Observation): number {
+  const captured = events.filter(({ kind, sha256 }) => sha256 !== null && kind !== "residue");
+  return new Set(captured.map(({ layer }) => layer)).size;
+}
+
 /** One line on what was seen of a sample. */
 function say(sample: SuiteSample, seen: Observation): string {
-  const { events, pages } = seen;
-  const layers = new Set(events.map(({ layer }) => layer)).size;
-  const counts = `${pages.stored} pages, ${layers} ${layers === 1 ? "layer" : "layers"}`;
+  const layers = layersRun(seen);
+  const counts = `${seen.pages.stored} pages, ${layers} ${layers === 1 ? "layer" : "layers"}`;
   return `static ${seen.staticVerdict}, emulated ${seen.verdict.padEnd(9)} ${
     counts.padEnd(20)
   } ${sample.shows}`;

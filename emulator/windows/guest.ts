@@ -17,6 +17,7 @@ import { TrapHandler } from "./traps.ts";
 
 /** What a guest is made with. */
 export interface GuestOptions {
+  /** The DLLs of the model. */
   readonly dlls: readonly DllDefinition[];
 }
 
@@ -24,9 +25,12 @@ export interface GuestOptions {
 export interface Program {
   /** File name without path. */
   readonly name: string;
+  /** The PE file. */
   readonly bytes: Uint8Array;
   /** Arguments behind the name in the command line. */
   readonly args: readonly string[];
+  /** True for a program that only runs beside the sample: its end is not waited for. */
+  readonly beside?: boolean;
 }
 
 const DESKTOP = "C:\\Users\\user\\Desktop";
@@ -128,14 +132,14 @@ export class WindowsGuest {
       path,
       commandLine: line,
       parentPid: EXPLORER_PID,
-      ofSample: true,
+      ofSample: !program.beside,
       environment: new Map(ENVIRONMENT),
-      pid: SAMPLE_PID,
+      pid: program.beside ? undefined : SAMPLE_PID,
     });
     if (!thread) {
       throw new RangeError(`Cannot start ${JSON.stringify(program.name)}: not enough guest memory`);
     }
-    this.sample ??= thread.process;
+    if (!program.beside) this.sample ??= thread.process;
     return thread.process.pid;
   }
 
@@ -161,7 +165,8 @@ export class WindowsGuest {
       const left = target - vcpu.cpu.instructions;
       if (left <= 0 || vcpu.held || pause()) return {};
       if (this.finished()) break;
-      if (!scheduler.prepare()) {
+      const prepared = scheduler.prepare();
+      if (prepared === "deadlock") {
         this.end("deadlock", "every thread waits for something that cannot happen");
         break;
       }
@@ -170,7 +175,8 @@ export class WindowsGuest {
         break;
       }
       if (this.finished()) break;
-      this.execute(Math.min(left, CHUNK, scheduler.quantum));
+      if (prepared === "later") return {};
+      this.execute(Math.min(left, CHUNK, Math.max(scheduler.quantum, 1)));
     }
     return { end: this.ended };
   }

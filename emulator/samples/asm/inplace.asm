@@ -1,11 +1,16 @@
 ; SPDX-License-Identifier: Apache-2.0
-; S2: the payload stands encrypted in a section that may be read, written and executed; it is decrypted where
-; it stands and jumped to, as packers do.
+; S2: a section that may be read, written and executed is decrypted where it stands, in two goes. The first part
+; runs (the page turns to code), then the second is written into the same page and run (it turns to code again).
 %import kernel32.dll ExitProcess
 %entry start
+%encrypt first first_end 0x3c
 %encrypt payload payload_end 0x3c
 
 %section .pack rwx
+first:
+  mov ebx, payload
+  ret
+first_end:
 payload:
   push 0
   call dword ptr [ExitProcess]
@@ -14,13 +19,18 @@ payload_end:
 
 %section .text rx
 start:
+  mov esi, first
+  mov edi, first_end
+  call decrypt
+  mov eax, first
+  call eax
   mov esi, payload
-  mov ecx, payload_end
-  sub ecx, esi
+  mov edi, payload_end
+  call decrypt
+  jmp ebx
 decrypt:
   xor byte ptr [esi], 0x3c
   inc esi
-  dec ecx
-  jnz decrypt
-  mov eax, payload
-  jmp eax
+  cmp esi, edi
+  jb decrypt
+  ret
