@@ -20,7 +20,6 @@ import type { PeFile } from "./pe.ts";
 import type { Process } from "./process.ts";
 import type { Section } from "./sections.ts";
 import { LdrData, LdrEntry, Peb, unicodeString, wideZ } from "./structures.ts";
-import type { UserMemory } from "./user_memory.ts";
 
 const MAX_MODULES = 256;
 const MAX_DESCRIPTORS = 1024;

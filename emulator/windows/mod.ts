@@ -6,3 +6,6 @@
  */
 export { WindowsGuest } from "./guest.ts";
 export type { GuestOptions, Program } from "./guest.ts";
+export type { EmulationEnd, MissingFunction } from "../../core/ports.ts";
+export type { Domain } from "../hypervisor/types.ts";
+export type * from "./api.ts";

@@ -96,10 +96,16 @@ export class ProcessModules implements Modules {
   private lookUp(module: LoadedModule, name: string | number, depth: number): number {
     if (depth > MAX_FORWARDS) return 0;
     if (!module.image) return this.lookUpInMemory(module, name, depth);
-    const exported = typeof name === "number" ? module.image.byOrdinal.get(name) : name;
+    const exported = typeof name === "number" ? this.byOrdinal(module.image, name) : name;
     const found = exported === undefined ? undefined : module.image.exports.get(exported);
     if (!found) return 0;
     return found.kind === "forward" ? this.follow(found.target, depth) : module.base + found.rva;
+  }
+
+  /** Only ordinals that are facts count: the others are numbered as it happens. */
+  private byOrdinal(image: DllImage, ordinal: number): string | undefined {
+    const name = image.byOrdinal.get(ordinal);
+    return name !== undefined && image.definition.ordinals?.[name] === ordinal ? name : undefined;
   }
 
   private follow(target: string, depth: number): number {

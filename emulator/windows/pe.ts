@@ -122,6 +122,7 @@ export function parsePe(bytes: Uint8Array, name: string, options: PeOptions = {}
     refuse(`image size ${hex(sizeOfImage)} is not between 1 and ${hex(MAX_IMAGE)}`);
   }
   const imageBase = get32(bytes, optional + 0x1c);
+  if (imageBase % 0x1_0000) refuse(`image base ${hex(imageBase)} is not a multiple of 64 KiB`);
   const sizeOfHeaders = Math.min(get32(bytes, optional + 0x3c), sizeOfImage);
   const count = get16(bytes, at + 6);
   if (count > MAX_SECTIONS) refuse(`${count} sections, more than Windows takes (${MAX_SECTIONS})`);

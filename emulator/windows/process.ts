@@ -143,7 +143,7 @@ export class Thread implements Waitable {
     readonly start: number,
     readonly parameter: number,
     /** Runs for the sample: its own process's, or one it put into another. */
-    readonly ofSample: boolean,
+    public ofSample: boolean,
   ) {}
 
   isSignalled(): boolean {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { InputError } from "../../core/ports.ts";
 import { PAGE_SIZE } from "../machine/types.ts";
 import { AddressSpace } from "./address_space.ts";
 import { code } from "./assembler.ts";
@@ -14,7 +15,8 @@ import { imageSection } from "./dll_registry.ts";
 import type { Kernel } from "./kernel.ts";
 import { MemoryManager } from "./memory_manager.ts";
 import { MutexObject } from "./objects.ts";
-import { parsePe } from "./pe.ts";
+import { Directory, parsePe } from "./pe.ts";
+import type { PeFile } from "./pe.ts";
 import {
   createEprocess,
   createEthread,
@@ -37,6 +39,7 @@ const MAX_THREADS = 256;
 /** Frames a process needs at least: tables, stack, environment, copies of DLL data. */
 const MIN_FRAMES = 512;
 const PEB_PAGE = 0x7ffdf;
+const RELOCATIONS_STRIPPED = 1;
 const MAX_STACK = 0x1000_0000;
 
 /** What a process is made from. */
@@ -85,7 +88,7 @@ export function createProcess(kernel: Kernel, options: ProcessOptions): Thread |
   manager.onEntryChanged = (va) => kernel.entryChanged(process, va);
   const memory = new UserMemory(kernel.vcpu, manager);
   manager.onStackGrowth = (limit) => stackGrew(process, limit);
-  const imageBase = mapProgram(manager, image, pe.imageBase, pe.characteristics);
+  const imageBase = mapProgram(manager, image, pe);
   process.user = { space, manager, memory, pe, image, imageBase, peb: PEB_PAGE * PAGE_SIZE };
   kernel.processes.push(process);
   const ready = imageBase !== 0 && mapSystemPages(kernel, process) &&
@@ -101,21 +104,25 @@ export function createProcess(kernel: Kernel, options: ProcessOptions): Thread |
     })
     : undefined;
   if (!thread) endProcess(kernel, process, Status.noMemory);
+  if (imageBase === 0 && !pe.directory(Directory.relocation).rva) {
+    throw new InputError(
+      `Cannot load ${JSON.stringify(name)}: no room for ${hex(pe.sizeOfImage)} bytes at its base ${
+        hex(pe.imageBase)
+      }, and it has no relocations`,
+    );
+  }
   return thread;
 }
 
-function mapProgram(
-  manager: MemoryManager,
-  image: Section,
-  base: number,
-  characteristics: number,
-): number {
-  const preferred = base % 0x1_0000 === 0
-    ? manager.mapSection(image, "image", base, 0, image.pages, 0)
-    : undefined;
+/** Maps the program at its base, or elsewhere when it can be moved; returns where, 0 when nowhere. */
+function mapProgram(manager: MemoryManager, image: Section, pe: PeFile): number {
+  const preferred = pe.imageBase === 0
+    ? undefined
+    : manager.mapSection(image, "image", pe.imageBase, 0, image.pages, 0);
   if (preferred?.status === Status.success) return preferred.base;
-  // Without relocations it cannot live anywhere else.
-  return characteristics & 1 ? 0 : manager.mapSection(image, "image", 0, 0, image.pages, 0).base;
+  const canMove = (pe.characteristics & RELOCATIONS_STRIPPED) === 0 &&
+    pe.directory(Directory.relocation).rva !== 0;
+  return canMove ? manager.mapSection(image, "image", 0, 0, image.pages, 0).base : 0;
 }
 
 function mapSystemPages(kernel: Kernel, process: Process): boolean {

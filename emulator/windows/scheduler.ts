@@ -13,6 +13,8 @@ import { nextDeadline } from "./wait.ts";
 
 /** Instructions a thread has before the next one's turn. */
 const QUANTUM = 100_000;
+/** Attempts to find somebody who can run before the caller is asked for patience. */
+const MAX_ROUNDS = 1000;
 /** Below the top of the stack: where ESP stands in LdrInitializeThunk. */
 const FIRST_STACK = 0x400;
 
@@ -40,27 +42,30 @@ export class Scheduler {
   }
 
   /**
-   * Makes some thread ready to run on the CPU. False when none will ever be: all wait for what cannot come.
+   * Makes some thread ready to run on the CPU. `deadlock`: none will ever be, all wait for what cannot come;
+   * `later`: none is yet, though much time passed (call again).
    */
-  prepare(): boolean {
+  prepare(): "ready" | "deadlock" | "later" {
     const { kernel } = this;
-    for (;;) {
+    for (let round = 0; round < MAX_ROUNDS; round++) {
       const { current } = kernel;
+      // On its way out of ring 0 a thread cannot be switched away.
+      if (this.loaded && kernel.vcpu.cpu.cpl !== 3) return "ready";
       if (current && this.quantum > 0 && isReady(current)) {
-        if (this.loaded) return true;
-        if (!this.load(current, false)) continue;
-        return true;
+        if (this.loaded || this.load(current, false)) return "ready";
+        continue;
       }
       const next = this.choose();
       if (!next) {
-        if (!this.idle()) return false;
+        if (!this.idle()) return "deadlock";
         continue;
       }
       this.quantumEnd = kernel.vcpu.cpu.instructions + QUANTUM;
-      if (next === current && this.loaded) return true;
+      if (next === current && this.loaded) return "ready";
       this.unload();
-      if (this.load(next, kernel.switchTo(next))) return true;
+      if (this.load(next, kernel.switchTo(next))) return "ready";
     }
+    return "later";
   }
 
   /** The next thread in turn that can run, after the current one. */

@@ -75,7 +75,8 @@ function enterStart(call: KernelCall): void {
   call.replaced = true;
   assignContext(thread.context, wanted);
   if (wanted.eip !== kernel.symbol("ntdll.dll", "RtlUserThreadStart")) return;
-  const thunk = kernel.symbol("kernel32.dll", "BaseThreadInitThunk");
+  const kernel32 = call.process.modules.find((module) => module.name === "kernel32.dll")!;
+  const thunk = kernel32.base + kernel32.image!.exports.get("BaseThreadInitThunk")!.rva;
   const context = newContext();
   const esp = thread.stackHigh - START_STACK;
   // As Windows 7 leaves them: EAX the thunk, EBX the PEB, EDX the start function.

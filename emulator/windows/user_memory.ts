@@ -81,7 +81,7 @@ export class UserMemory implements GuestMemory {
     for (let at = 0; at < bytes.length;) {
       const piece = Math.min(bytes.length - at, PAGE_SIZE - (address + at) % PAGE_SIZE);
       const part = bytes.subarray(at, at + piece);
-      this.access(address + at, true, () => this.vcpu.writeVirtual(address + at, part));
+      this.access(true, () => this.vcpu.writeVirtual(address + at, part));
       at += piece;
     }
   }
@@ -133,10 +133,10 @@ export class UserMemory implements GuestMemory {
 
   private readPiece(address: number, length: number): Uint8Array {
     this.checkRange(address, length, false);
-    return this.access(address, false, () => this.vcpu.readVirtual(address, length));
+    return this.access(false, () => this.vcpu.readVirtual(address, length));
   }
 
-  private access<T>(address: number, write: boolean, act: () => T): T {
+  private access<T>(write: boolean, act: () => T): T {
     for (let tries = 0;; tries++) {
       try {
         return act();
