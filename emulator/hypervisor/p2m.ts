@@ -92,7 +92,9 @@ export class PhysicalMap {
     return this.#frames;
   }
 
+  /** Gives all frames back; the map is empty from here on. */
   release(): void {
     this.#machine.give(this.#frames);
+    this.#frames.fill(-1);
   }
 }

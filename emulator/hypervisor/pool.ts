@@ -142,11 +142,11 @@ export class ShadowPool {
   }
 
   readLow(slot: number, index: number): number {
-    return this.#memory.readWord(this.frame[slot], index * 8);
+    return this.#memory.readWord(this.frame[slot], index * 8) >>> 0;
   }
 
   readHigh(slot: number, index: number): number {
-    return this.#memory.readWord(this.frame[slot], index * 8 + 4);
+    return this.#memory.readWord(this.frame[slot], index * 8 + 4) >>> 0;
   }
 
   write(slot: number, index: number, hi: number, lo: number): void {
