@@ -822,3 +822,37 @@ Deno.test("pause: what is captured at once beyond all bounds is counted lost", (
   assert.equal(bridge.statistics(1).pagesLost, 5);
   balanced(bridge);
 });
+
+Deno.test("what the loader wrote before the program first runs is no layer; what another wrote is", () => {
+  for (const stranger of [false, true]) {
+    const { guest, virus, other, events } = scene();
+    guest.poke(virus.cr3, 0x7ffd_f008, 0x40_0000);
+    guest.switchTo(virus);
+    guest.vad(virus, 0x40_0000, 4);
+    guest.vad(virus, 0x7700_0000, 1);
+    for (const va of [0x40_0000, 0x40_1000, 0x40_2000]) guest.map(virus, va, { w: true, x: true });
+    guest.map(virus, 0x7700_0000, { x: true });
+    guest.run(0x7700_0000);
+    if (stranger) guest.switchTo(virus, other);
+    guest.write(0x40_1000, [1], stranger ? 0x8010_0000 : 0x7700_0010);
+    guest.switchTo(virus);
+    guest.run(0x40_1000);
+    guest.write(0x40_2000, [2], 0x40_1000);
+    guest.run(0x40_2000);
+    assert.deepEqual(
+      events().filter((event) => event.hop).map((event) => event.hopTo),
+      stranger ? [0x40_1000, 0x40_2000] : [0x40_2000],
+    );
+  }
+});
+
+Deno.test("a hop back from the kernel is said to come from the process's own code", () => {
+  const { guest, virus, events } = scene();
+  guest.switchTo(virus);
+  guest.map(virus, 0x40_1000, { w: true, x: true });
+  guest.run(0x40_1010);
+  guest.write(0x40_1800, [1], 0x8010_0000);
+  guest.run(0x40_1020);
+  const { hop, hopFrom, hopTo } = events().at(-1)!;
+  assert.deepEqual([hop, hopFrom, hopTo], [true, 0x40_1010, 0x40_1020]);
+});

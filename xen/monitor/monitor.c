@@ -315,13 +315,37 @@ static bool injected(struct umbra_domain *domain, struct umbra_frame *frame)
     return frame->writer_key != 0;
 }
 
+/*
+ * The first time that a process's program runs, what was written into its pages by the process itself was
+ * written by the loader (imports, relocations), which is no wave of unpacking.
+ */
+static bool loaded(struct umbra_process_record *process, const struct umbra_frame *frame,
+                   struct umbra_allocation allocation)
+{
+    if ( process->entered || !process->image || process->image - allocation.base >= allocation.size )
+        return false;
+    process->entered = true;
+    return frame->writer_key == process->key;
+}
+
+/* Last address known to have run before the page: outside of it, and the process's own, if there is one. */
+static uint32_t origin_of(const struct umbra_domain *domain, const struct umbra_process_record *process,
+                          const struct umbra_frame *frame, uint32_t page)
+{
+    if ( process->last_eip && PAGE_OF(process->last_eip) != page )
+        return process->last_eip;
+    if ( !process->last_eip || frame->writer_eip < domain->profile->kernel_base )
+        return frame->writer_eip;
+    return process->last_eip;
+}
+
 /* The event of a page that is about to run, content and hop decided; counted and put, or coalesced. */
 static void turn_to_code(struct umbra_domain *domain, struct umbra_process_record *process,
                          struct umbra_access *access, struct umbra_frame *frame)
 {
     uint32_t page = PAGE_OF(access->va), mfn = (uint32_t)access->mfn;
     struct umbra_event event = umbra_event_start(domain, process, access->vcpu, UMBRA_EVENT_S1, access);
-    struct umbra_allocation allocation;
+    struct umbra_allocation allocation = { 0, 0 };
     bool foreign, fresh, readable;
     uint64_t hash;
 
@@ -347,6 +371,11 @@ static void turn_to_code(struct umbra_domain *domain, struct umbra_process_recor
     event.content = !readable ? UMBRA_CONTENT_LOST : fresh ? UMBRA_CONTENT_CAPTURED : UMBRA_CONTENT_UNCHANGED;
     if ( (access->gl1e & PTE_WRITE) && !(access->gl1e & PTE_NX) && (frame->flags & FRAME_EXECUTED) )
         event.kind = UMBRA_EVENT_S2;
+    if ( !process->entered )
+    {
+        allocation = umbra_allocation_find(domain, process, page);
+        foreign &= !loaded(process, frame, allocation);
+    }
     if ( fresh && (frame->flags & FRAME_DIRTY) && foreign )
         event.flags = UMBRA_FLAG_EVENT_HOP;
     frame->owner_key = process->key;
@@ -355,15 +384,15 @@ static void turn_to_code(struct umbra_domain *domain, struct umbra_process_recor
 
     if ( readable && umbra_coalesce_turn(domain, frame, &event) )
         return;
-    allocation = umbra_allocation_find(domain, process, page);
+    if ( !allocation.size )
+        allocation = umbra_allocation_find(domain, process, page);
     event.allocation_base = allocation.base;
     event.allocation_size = allocation.size;
     if ( event.flags & UMBRA_FLAG_EVENT_HOP )
     {
         umbra_coalesce_flush(domain, process->key, mfn);
         event.layer = ++process->layer;
-        event.hop_from = !process->last_eip || PAGE_OF(process->last_eip) == page ? frame->writer_eip
-                                                                                  : process->last_eip;
+        event.hop_from = origin_of(domain, process, frame, page);
         event.hop_to = access->va;
     }
     if ( readable )

@@ -125,6 +125,7 @@ static void read_parameters(struct umbra_domain *domain, struct umbra_process_re
 
     umbra_read_u32(domain, process->cr3, process->object + profile->process_peb, &process->peb);
     if ( process->peb && process->peb < profile->kernel_base &&
+         umbra_read_u32(domain, process->cr3, process->peb + profile->peb_image, &process->image) &&
          umbra_read_u32(domain, process->cr3, process->peb + profile->peb_parameters, &parameters) &&
          parameters && parameters < profile->kernel_base &&
          umbra_read_u32(domain, process->cr3, parameters + profile->parameters_flags, &flags) )

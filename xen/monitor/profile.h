@@ -23,6 +23,7 @@ struct umbra_profile {
     uint32_t flag_exiting;       /* its bit ProcessExiting */
     uint32_t process_vads;       /* EPROCESS.VadRoot: an MMADDRESS_NODE whose right child is the root */
     uint32_t vad_left, vad_right, vad_start, vad_end; /* MMADDRESS_NODE; start and end are page numbers */
+    uint32_t peb_image;          /* PEB.ImageBaseAddress */
     uint32_t peb_parameters;     /* PEB.ProcessParameters */
     uint32_t parameters_flags;   /* RTL_USER_PROCESS_PARAMETERS.Flags; bit 0: pointers are absolute */
     uint32_t parameters_image;   /* .ImagePathName, a UNICODE_STRING */

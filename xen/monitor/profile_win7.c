@@ -18,6 +18,6 @@ const struct umbra_profile umbra_profile_win7 = {
     .process_flags = 0x270, .flag_exiting = 0x4,
     .process_vads = 0x278,
     .vad_left = 4, .vad_right = 8, .vad_start = 0xc, .vad_end = 0x10,
-    .peb_parameters = 0x10,
+    .peb_image = 0x8, .peb_parameters = 0x10,
     .parameters_flags = 0x8, .parameters_image = 0x38, .parameters_command = 0x40,
 };
