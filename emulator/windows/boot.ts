@@ -25,9 +25,13 @@ const STUB_SIZE = 16;
 const VMCALL = code(0x0f, 0x01, 0xc1);
 /** `add esp, 8; iretd`. */
 const LEAVE = code(0x83, 0xc4, 8, 0xcf);
-/** `fxsave [eax]` and `fxrstor [eax]`, each with its VMCALL. */
-const SAVE_FPU = code(0x0f, 0xae, 0x00, VMCALL);
-const LOAD_FPU = code(0x0f, 0xae, 0x08, VMCALL);
+/**
+ * `fxsave [eax]` and `fxrstor [eax]`, then `fnsave [eax]` and `frstor [eax]` for a CPU without the first two;
+ * each with its VMCALL.
+ */
+const FPU_STUBS = [[0x0f, 0xae, 0x00], [0x0f, 0xae, 0x08], [0xdd, 0x30], [0xdd, 0x20]].map((bytes) =>
+  code(...bytes, VMCALL)
+);
 /** Bytes of an FXSAVE area. */
 export const FPU_AREA = 512;
 const STACK_SIZE = 0x3000;
@@ -56,11 +60,10 @@ export class ProcessorTables {
     this.gdt = gdt;
     this.tss = memory.mustAllocate(0x80);
     this.stackTop = memory.mustAllocate(STACK_SIZE) + STACK_SIZE;
-    const stubs = memory.mustAllocate(259 * STUB_SIZE);
+    const stubs = memory.mustAllocate((257 + FPU_STUBS.length) * STUB_SIZE);
     this.leaveStub = stubs + 256 * STUB_SIZE;
     memory.write(this.leaveStub, LEAVE);
-    memory.write(this.leaveStub + STUB_SIZE, SAVE_FPU);
-    memory.write(this.leaveStub + 2 * STUB_SIZE, LOAD_FPU);
+    FPU_STUBS.forEach((bytes, i) => memory.write(this.leaveStub + (i + 1) * STUB_SIZE, bytes));
     this.buildIdt(idt, stubs);
     this.buildGdt();
     this.buildKpcr(idt);
@@ -194,16 +197,22 @@ export class ProcessorTables {
   }
 
   /**
-   * Moves the x87 and SSE registers from or to an FXSAVE area in kernel memory, by the kernel's own
-   * instructions. The general registers must have been taken out before. False when the CPU cannot.
+   * Saves the x87 and SSE registers to an area in kernel memory, or loads them, by the kernel's own
+   * instructions. The general registers must have been taken out before.
    */
-  moveFpu(area: number, load: boolean): boolean {
+  moveFpu(area: number, load: boolean): void {
+    if (this.hasFxsave && !this.runFpuStub(area, load ? 1 : 0)) this.hasFxsave = false;
+    if (!this.hasFxsave) this.runFpuStub(area, load ? 3 : 2);
+  }
+  private hasFxsave = true;
+
+  private runFpuStub(area: number, stub: number): boolean {
     const { cpu } = this.vcpu;
     this.enterRing0();
     cpu.eflags = 2;
     cpu.setRegister(0, area);
     cpu.setRegister(4, this.stackTop);
-    cpu.eip = this.leaveStub + STUB_SIZE * (load ? 2 : 1);
+    cpu.eip = this.leaveStub + STUB_SIZE * (stub + 1);
     // Two instructions; a few more tries in case the host asks for a stop.
     for (let tries = 0; tries < 4; tries++) {
       const exit = cpu.run(4);
@@ -213,14 +222,17 @@ export class ProcessorTables {
     return false;
   }
 
-  /** An FXSAVE area as a new thread has it: x87 at 53 bits, all exceptions masked. */
+  /** An area as a new thread has it: x87 at 53 bits, all exceptions masked. Saved first to learn its form. */
   newFpuArea(): number | undefined {
     const area = this.memory.allocate(FPU_AREA);
     if (area === undefined) return undefined;
+    this.moveFpu(area, false);
     const bytes = new Uint8Array(FPU_AREA);
     put16(bytes, 0, 0x27f);
-    put32(bytes, 24, 0x1f80);
-    put32(bytes, 28, 0xffff);
+    if (this.hasFxsave) {
+      put32(bytes, 24, 0x1f80);
+      put32(bytes, 28, 0xffff);
+    } else put16(bytes, 8, 0xffff);
     this.memory.write(area, bytes);
     return area;
   }

@@ -6,6 +6,7 @@
  */
 import type { EmulationEnd, MissingFunction } from "../../core/ports.ts";
 import type { Domain } from "../hypervisor/types.ts";
+import { decode, Instruction } from "../isa/mod.ts";
 import type { DllDefinition } from "./api.ts";
 import { hex } from "./bytes.ts";
 import { companionProgram } from "./companion.ts";
@@ -197,8 +198,7 @@ export class WindowsGuest {
         break;
       }
       case "unsupported": {
-        const bytes = [...exit.bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
-        kernel.unsupported = `instruction ${bytes} at ${hex(exit.address)}`;
+        kernel.unsupported = `instruction ${describe(exit.bytes)} at ${hex(exit.address)}`;
         break;
       }
       case "shutdown":
@@ -231,6 +231,15 @@ export class WindowsGuest {
       key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0
     );
   }
+}
+
+/** An instruction's name, when it has one, and its bytes. */
+function describe(bytes: Uint8Array): string {
+  const instruction = new Instruction();
+  const length = decode(bytes, 0, bytes.length, true, instruction);
+  const shown = length > 0 ? bytes.subarray(0, length) : bytes;
+  const text = [...shown].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  return length > 0 ? `${instruction.row.mnemonic} (${text})` : text;
 }
 
 /** An argument as the C runtime takes it apart again. */

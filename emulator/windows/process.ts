@@ -6,6 +6,7 @@
  */
 import type { AddressSpace } from "./address_space.ts";
 import type { Request } from "./api.ts";
+import { FPU_AREA } from "./boot.ts";
 import type { KernelCall } from "./api_call.ts";
 import { latin1, put32, put64 } from "./bytes.ts";
 import type { Context } from "./context.ts";
@@ -133,7 +134,7 @@ export class Thread implements Waitable {
   stackHigh = 0;
   /** False until the thread ran for the first time, which it does in LdrInitializeThunk. */
   started = false;
-  /** FXSAVE area in kernel memory; 0 until it was needed. */
+  /** Area of its x87 and SSE registers in kernel memory; 0 until it ran. */
   fpuArea = 0;
 
   constructor(
@@ -229,4 +230,5 @@ export function destroyEthread(memory: KernelMemory, thread: Thread): void {
   const count = memory.get32(thread.process.eprocess + Eprocess.activeThreads);
   memory.set32(thread.process.eprocess + Eprocess.activeThreads, Math.max(count - 1, 0));
   memory.release(thread.ethread, Ethread.size);
+  if (thread.fpuArea !== 0) memory.release(thread.fpuArea, FPU_AREA);
 }

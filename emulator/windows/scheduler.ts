@@ -117,11 +117,8 @@ export class Scheduler {
   private switchFpu(thread: Thread): void {
     const { tables, threads } = this.kernel;
     const owner = this.fpuOwner;
-    if (owner && threads.includes(owner)) {
-      owner.fpuArea ||= tables.newFpuArea() ?? 0;
-      if (owner.fpuArea !== 0) tables.moveFpu(owner.fpuArea, false);
-    }
-    thread.fpuArea ||= tables.newFpuArea() ?? 0;
+    if (owner && owner.fpuArea !== 0 && threads.includes(owner)) tables.moveFpu(owner.fpuArea, false);
+    if (thread.fpuArea === 0) thread.fpuArea = tables.newFpuArea() ?? 0;
     if (thread.fpuArea !== 0) tables.moveFpu(thread.fpuArea, true);
     this.fpuOwner = thread;
   }
