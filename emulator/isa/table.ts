@@ -88,7 +88,9 @@ export const encodings: readonly Encoding[] = (() => {
       if (!row.operands.some(usesModrm)) table[opcode].row = row;
       else fill(opcode, row, 0, memoryOnly(row) ? 0xc0 : 256);
     } else if (extra.startsWith("/")) {
-      fill(opcode, row, 0, memoryOnly(row) ? 0xc0 : 256, Number(extra.slice(1)));
+      // `/4r` is the register forms only.
+      const registers = extra.endsWith("r");
+      fill(opcode, row, registers ? 0xc0 : 0, memoryOnly(row) ? 0xc0 : 256, Number(extra[1]));
     } else group(opcode)[parseInt(extra, 16)] = row;
   }
   return table;

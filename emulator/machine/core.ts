@@ -7,6 +7,7 @@
  */
 import { BlockCache, type Mode } from "./blocks.ts";
 import { GuestFault, GuestHold, Vector } from "./fault.ts";
+import { Fpu } from "./fpu.ts";
 import { FRAMES_BASE, SEGMENT_SIZE, SegmentField, State } from "./layout.ts";
 import type { LinearMemory } from "./memory.ts";
 import { Permission, Tlb } from "./tlb.ts";
@@ -108,8 +109,7 @@ export class Core {
   single = false;
   readonly #modes = new Map<string, Mode>();
 
-  /** x87 state: registers are absent until they are modelled. */
-  readonly fpu = { control: 0x37f, status: 0, tag: 0xffff, ip: 0, cs: 0, opcode: 0, dp: 0, ds: 0 };
+  readonly fpu = new Fpu();
 
   constructor(memory: LinearMemory, area: number) {
     this.memory = memory;

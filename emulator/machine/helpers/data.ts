@@ -80,5 +80,6 @@ export const dataHelpers: Record<string, Helper> = {
   },
   fwait: (core) => {
     if ((core.cr0 & 0xa) === 0xa) throw new GuestFault(Vector.nm);
+    if (core.fpu.pending) throw new GuestFault(16);
   },
 };
