@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { build as buildCpu } from "../machine/build_cpu.ts";
 import { Register } from "../machine/types.ts";
-import { build as buildMonitor } from "../../xen/build_monitor.ts";
 import type { DomainModel } from "./domain.ts";
 import { CR0_WP } from "./entries.ts";
 import { createBareGuest } from "./mod.ts";
 import { asm, CODE, DATA, le32, OUT, RunningGuest } from "./running_guest.ts";
 import { A, D, NX, P, U, W } from "./test_guest.ts";
-
-await buildMonitor();
-await buildCpu();
 
 Deno.test("ring 3 runs: #PF codes, CR2 and EIP reach the guest's own handler", () => {
   const guest = new RunningGuest();
@@ -375,7 +370,7 @@ Deno.test("whatever a guest does with aliases, rights and the kernel's help: wha
         }
       },
     ),
-    { numRuns: 80 },
+    { numRuns: 60 },
   );
 });
 

@@ -136,7 +136,6 @@ export class DomainModel implements Domain, MonitoredDomain {
   destroy(): void {
     this.#monitor.domainDestroyed(this.id);
     this.#tables.blow();
-    for (const mfn of [...this.#map.frames, ...this.#own]) this.frame(mfn).fill(0);
     this.#map.release();
     this.#machine.give(this.#own);
   }

@@ -42,7 +42,10 @@ export class Model implements XenModel {
     }
     this.#machine = machine;
     this.#shadowFrames = shadowFrames;
-    this.#frames = new MachineFrames(machine.memory.frames);
+    this.#frames = new MachineFrames(
+      machine.memory.frames,
+      (frame) => void machine.memory.frame(frame).fill(0),
+    );
     this.#monitor = new MonitorHost(asset("monitor.wasm"), {
       domain: (id) => this.#domains.get(id),
       raiseVirq: () => void (this.#virq = true),

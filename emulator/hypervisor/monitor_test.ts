@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import type { MonitorEvent } from "../../core/ports.ts";
 import { Bridge } from "../../xen/bridge.ts";
-import { build } from "../../xen/build_monitor.ts";
 import type { DomainModel } from "./domain.ts";
 import { A, D, NX, P, TestGuest, U, W } from "./test_guest.ts";
 import { GuestPageFault } from "./types.ts";
-
-await build();
 
 const READ = 0, WRITE = 1, FETCH = 2;
 const GDT = 0x8000_1000, PCR = 0x8000_2000, THREAD = 0x8000_3000, PROCESS = 0x8000_4000;
@@ -315,4 +313,68 @@ Deno.test("turns between data and code are cheap and exact over many rounds", ()
   assert.deepEqual([...last.page!.subarray(0, 2)], [19_999 & 0xff, 19_999 >> 8]);
   const { pagesSeen, pagesCaptured, pagesUnchanged, pagesLost } = guest.bridge.statistics(guest.domain.id);
   assert.equal(pagesSeen, pagesCaptured + pagesUnchanged + pagesLost);
+});
+
+Deno.test("a watched guest that puts anything into its tables and structures: nothing throws, the counts add up", () => {
+  const address = fc.oneof(
+    fc.integer({ min: 0x40_0000, max: 0x7f_ffff }),
+    fc.integer({ min: 0x8000_0000, max: 0x8000_8fff }),
+    fc.integer({ min: 0, max: 0xffff_ffff }),
+  );
+  const step = fc.tuple(
+    fc.constantFrom("entry", "access", "access", "access", "kernel", "invlpg", "load", "drain", "word"),
+    address,
+    fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
+    fc.constantFrom(0, 1, 2),
+    fc.boolean(),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(step, { minLength: 30, maxLength: 120 }),
+      fc.constantFrom("pause" as const, "drop" as const),
+      (steps, whenFull) => {
+        const guest = new WatchedGuest({ ringPages: 8, ringEvents: 32, watch: false });
+        const rules = [{ kind: "all" as const, pattern: "" }];
+        guest.bridge.watch(guest.domain.id, rules, { whenFull, coalesceAfter: 3 });
+        // User tables that the guest's own writes reach, at 0x400000 and 0x600000.
+        for (const va of [0x40_0000, 0x60_0000]) guest.map(va + 0x1000, P | W | U, guest.entry(va) >>> 12);
+        guest.map(0x40_2000, P | W | U, guest.directoryEntry(0x40_0000) >>> 12);
+        const table = guest.entry(0x40_0000);
+        for (const [kind, va, value, access, user] of steps) {
+          if (kind === "entry") {
+            const entry = value & (user ? 0x1ff_ffffn : 0x1f_0fffn) | P;
+            guest.set(table + (va % 512) * 8, entry | U | (value & NX));
+          } else if (kind === "access") {
+            const answer = guest.translate(va, access as 0, user);
+            if (answer >= 0 && (answer & 2)) {
+              guest.machine.memory.writeWord(
+                Math.floor(answer / 8),
+                va & 0xffc,
+                Number(value & 0xffff_ffffn),
+              );
+            }
+          } else if (kind === "kernel") {
+            try {
+              guest.vcpu.writeVirtual(va, new Uint8Array(access * 3).fill(va));
+            } catch (error) {
+              assert.ok(error instanceof GuestPageFault);
+            }
+          } else if (kind === "word") {
+            guest.domain.writePhysical((va & 0x1f_fffc) >>> 0, Uint8Array.of(Number(value & 255n), 0, 0x40));
+          } else if (kind === "invlpg") guest.vcpu.cpu.host.invalidatePage(va);
+          else if (kind === "load") guest.vcpu.loadCr3(user ? guest.cr3 : va & 0x1f_ffe0);
+          else guest.events();
+        }
+        guest.bridge.unwatch(guest.domain.id);
+        guest.events();
+        const { pagesSeen, pagesCaptured, pagesUnchanged, pagesLost } = guest.bridge.statistics(
+          guest.domain.id,
+        );
+        assert.equal(pagesSeen, pagesCaptured + pagesUnchanged + pagesLost);
+        assert.ok(!guest.vcpu.held);
+        guest.model.destroyDomain(guest.domain.id);
+      },
+    ),
+    { numRuns: 100 },
+  );
 });

@@ -25,8 +25,14 @@ export class MachineFrames {
   /** Guest frame number by machine frame; -1 for frames no guest has. */
   readonly guestFrame: Int32Array;
   readonly #free: number[] = [];
+  /** 1 for free frames that still hold what their last owner left. */
+  readonly #used: Uint8Array;
+  readonly #scrub: (frame: number) => void;
 
-  constructor(readonly count: number) {
+  /** `scrub` empties a frame; it is called for frames that had another owner, when they are taken again. */
+  constructor(readonly count: number, scrub: (frame: number) => void) {
+    this.#used = new Uint8Array(count);
+    this.#scrub = scrub;
     this.owner = new Int32Array(count).fill(FREE);
     this.guestFrame = new Int32Array(count).fill(-1);
     // An affine map with a multiplier coprime to the count visits every frame once.
@@ -39,7 +45,7 @@ export class MachineFrames {
     return this.#free.length;
   }
 
-  /** Takes frames for an owner. Throws RangeError when there are too few. */
+  /** Takes empty frames for an owner. Throws RangeError when there are too few. */
   take(count: number, owner: number): Int32Array {
     if (count > this.#free.length) {
       throw new RangeError(
@@ -47,14 +53,18 @@ export class MachineFrames {
       );
     }
     const frames = Int32Array.from(this.#free.splice(this.#free.length - count, count));
-    for (const frame of frames) this.owner[frame] = owner;
+    for (const frame of frames) {
+      this.owner[frame] = owner;
+      if (this.#used[frame]) this.#scrub(frame);
+    }
     return frames;
   }
 
-  /** Takes frames back; they are not scrubbed here. */
+  /** Takes frames back. */
   give(frames: Iterable<number>): void {
     for (const frame of frames) {
       this.owner[frame] = FREE;
+      this.#used[frame] = 1;
       this.guestFrame[frame] = -1;
       this.#free.push(frame);
     }
@@ -85,11 +95,6 @@ export class PhysicalMap {
   /** True for machine frames of this domain's guest. */
   owns(mfn: number): boolean {
     return mfn >= 0 && mfn < this.#machine.count && this.#machine.owner[mfn] === this.domain;
-  }
-
-  /** All machine frames, in the order of guest frames. */
-  get frames(): Int32Array {
-    return this.#frames;
   }
 
   /** Gives all frames back; the map is empty from here on. */

@@ -218,7 +218,7 @@ Deno.test("any mix of guest writes, loads and accesses: after INVLPG answers are
         }
       }
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
 

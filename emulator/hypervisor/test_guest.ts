@@ -4,11 +4,16 @@
  *
  * @module
  */
+import { build as buildCpu } from "../machine/build_cpu.ts";
 import { createMachine } from "../machine/mod.ts";
+import { build as buildMonitor } from "../../xen/build_monitor.ts";
 import type { Machine } from "../machine/types.ts";
 import { CR0_PE, CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_NXE } from "./entries.ts";
 import { Model } from "./model.ts";
 import type { Domain, Vcpu } from "./types.ts";
+
+await buildMonitor();
+await buildCpu();
 
 /** Flags of a PAE entry, bit 63 too. */
 export const P = 1n, W = 2n, U = 4n, A = 0x20n, D = 0x40n, PS = 0x80n, NX = 1n << 63n;
