@@ -16,7 +16,7 @@ const CASES: readonly (readonly [name: string, content: Uint8Array | undefined, 
     ["a truncated header", new TextEncoder().encode("MZ"), ["emulate", "FILE"]],
     ["a 64-bit program", machine(0x8664, 0x20b), ["emulate", "FILE"]],
     ["an ARM program", machine(0x1c0, 0x10b), ["emulate", "FILE"]],
-    ["a section beyond the file", sectionBeyond(), ["emulate", "FILE"]],
+    ["an image larger than the address space", hugeImage(), ["emulate", "FILE"]],
     ["no file", undefined, ["emulate"]],
     ["an unknown command", undefined, ["emulat", SAMPLE]],
     ["an unknown option", undefined, ["emulate", SAMPLE, "--frob"]],
@@ -38,12 +38,11 @@ function machine(kind: number, magic: number): Uint8Array {
   return bytes;
 }
 
-/** A sample whose first section claims more raw bytes than the file has. */
-function sectionBeyond(): Uint8Array {
+/** A sample that claims an image of 4 GiB. */
+function hugeImage(): Uint8Array {
   const bytes = sample();
   const view = new DataView(bytes.buffer);
-  const header = view.getUint32(0x3c, true);
-  view.setUint32(header + 24 + view.getUint16(header + 20, true) + 20, 0xffff_f000, true);
+  view.setUint32(view.getUint32(0x3c, true) + 24 + 56, 0xffff_f000, true);
   return bytes;
 }
 

@@ -13,7 +13,11 @@ const BUDGET = 200_000;
 function outcome(bytes: Uint8Array): string {
   let emulation;
   try {
-    emulation = testbed.load({ name: "mutant.exe", bytes }, { maxInstructions: BUDGET, args: [] });
+    emulation = testbed.load({ name: "mutant.exe", bytes }, {
+      maxInstructions: BUDGET,
+      args: [],
+      memory: 32,
+    });
   } catch (error) {
     if (error instanceof InputError) {
       assert.match(error.message, /^[^\n]+$/);
