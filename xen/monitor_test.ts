@@ -856,3 +856,32 @@ Deno.test("a hop back from the kernel is said to come from the process's own cod
   const { hop, hopFrom, hopTo } = events().at(-1)!;
   assert.deepEqual([hop, hopFrom, hopTo], [true, 0x40_1010, 0x40_1020]);
 });
+
+for (const end of ["exit", "unwatch"]) {
+  Deno.test(`${end}: an image that was unpacked and never run comes whole, header and all`, () => {
+    const { guest, bridge, virus, events } = scene({}, { ringPages: 2, ringEvents: 8 });
+    guest.poke(virus.cr3, 0x7ffd_f008, 0x1_0000);
+    guest.switchTo(virus);
+    guest.vad(virus, 0x1_0000, 4);
+    guest.vad(virus, 0x50_0000, 2);
+    for (const va of [0x1_0000, 0x1_1000, 0x1_2000, 0x50_0000]) guest.map(virus, va, { w: true, x: true });
+    guest.map(virus, 0x50_1000, { w: true });
+    guest.run(0x50_0000);
+    guest.write(0x1_2000, [0xcc], 0x50_0000);
+    guest.write(0x50_1000, [0xdd], 0x50_0000);
+    if (end === "exit") guest.exit(virus);
+    else bridge.unwatch(1);
+    const found = events();
+    assert.deepEqual(pages(found).sort(), [
+      "S1 500000 captured",
+      "context 10000 captured",
+      "context 11000 captured",
+      "residue 12000 captured",
+      "residue 501000 captured",
+    ]);
+    const last = found.filter((event) => event.va !== 0 && event.kind !== "S1");
+    assert.ok(last.every((event) => event.layer === 1));
+    assert.equal(found.at(-1)!.kind, end === "exit" ? "process-end" : "context");
+    if (end === "unwatch") assert.ok(bridge.drained(1));
+  });
+}

@@ -90,6 +90,7 @@ struct umbra_process_record {
     uint32_t layer, last_eip, partial_reads;
     uint32_t image;   /* where its program is mapped; 0 unknown */
     bool entered;     /* the program has run */
+    bool left;        /* its image holds residue */
     uint64_t created, ended;
     uint32_t contexts;
     struct umbra_allocation context[MAX_CONTEXTS];

@@ -121,50 +121,84 @@ static bool context_known(const struct umbra_process_record *process, uint32_t b
     return false;
 }
 
+/* What is left of the allocation, once, so that an image can be rebuilt. */
+static void capture_context(struct umbra_domain *domain, struct umbra_process_record *process,
+                            struct umbra_event *event, uint32_t *room)
+{
+    uint32_t base = (uint32_t)event->allocation_base, size = (uint32_t)event->allocation_size;
+
+    event->kind = UMBRA_EVENT_CONTEXT;
+    if ( context_known(process, base, size) || !pass(domain, process, event, room) )
+        return;
+    process->context[process->contexts % MAX_CONTEXTS].base = base;
+    process->context[process->contexts % MAX_CONTEXTS].size = size;
+    process->contexts++;
+}
+
 void umbra_layer_capture(struct umbra_domain *domain, struct umbra_process_record *process,
                          const struct umbra_event *hop)
 {
     struct umbra_event event = *hop;
-    uint32_t room = domain->layer_cap, base = (uint32_t)hop->allocation_base,
-             size = (uint32_t)hop->allocation_size;
+    uint32_t room = domain->layer_cap;
 
-    if ( !size )
+    if ( !hop->allocation_size )
         return;
     event.flags = 0;
     event.hop_from = event.hop_to = 0;
     event.old_shadow_entry = event.new_shadow_entry = 0;
     event.kind = UMBRA_EVENT_LAYER;
-    if ( !pass(domain, process, &event, &room) || context_known(process, base, size) )
-        return;
-    event.kind = UMBRA_EVENT_CONTEXT;
     if ( pass(domain, process, &event, &room) )
-    {
-        process->context[process->contexts % MAX_CONTEXTS].base = base;
-        process->context[process->contexts % MAX_CONTEXTS].size = size;
-        process->contexts++;
-    }
+        capture_context(domain, process, &event, &room);
+}
+
+static bool in_image(const struct umbra_process_record *process, const struct umbra_event *event)
+{
+    return process->image && process->image - event->allocation_base < event->allocation_size;
+}
+
+static void find_allocation(struct umbra_domain *domain, const struct umbra_process_record *process,
+                            struct umbra_event *event)
+{
+    struct umbra_allocation allocation;
+
+    if ( event->va - event->allocation_base < event->allocation_size )
+        return;
+    allocation = umbra_allocation_find(domain, process, (uint32_t)event->va);
+    event->allocation_base = allocation.base;
+    event->allocation_size = allocation.size;
+}
+
+/* The page whose entry is going away, which a walk may not find any more. */
+static void capture_leaving(struct umbra_domain *domain, struct umbra_process_record *process,
+                            struct umbra_event *event, const struct umbra_access *access)
+{
+    struct umbra_frame *frame = umbra_frame_find(domain, (uint32_t)access->mfn);
+    bool dirty = frame && (frame->flags & FRAME_DIRTY);
+
+    event->va = access->va & ~(uint64_t)PAGE_MASK_LOW;
+    event->gfn = access->gfn;
+    event->guest_entry = access->gl1e_old;
+    find_allocation(domain, process, event);
+    if ( !dirty && (!in_image(process, event) ||
+                    (frame && (frame->flags & FRAME_CAPTURED) && frame->captured_key == process->key)) )
+        return;
+    event->kind = dirty ? UMBRA_EVENT_RESIDUE : UMBRA_EVENT_CONTEXT;
+    process->left |= dirty && in_image(process, event);
+    umbra_capture(domain, process, event, frame, (uint32_t)access->mfn);
+    event->kind = UMBRA_EVENT_RESIDUE;
 }
 
 bool umbra_residue_capture(struct umbra_domain *domain, struct umbra_process_record *process, uint32_t vcpu,
                            uint32_t *va, bool may_spill, const struct umbra_access *access)
 {
     struct umbra_event event = umbra_event_start(domain, process, vcpu, UMBRA_EVENT_RESIDUE, access);
+    uint32_t room = domain->layer_cap;
     struct umbra_frame *frame;
     struct umbra_walk walk;
 
     event.layer++;
     if ( access && access->mfn < UMBRA_NO_FRAME && !(access->flags & UMBRA_ACCESS_NO_VA) )
-    {
-        /* The page whose entry is going away, which the walk may not find any more. */
-        frame = umbra_frame_find(domain, (uint32_t)access->mfn);
-        if ( frame && (frame->flags & FRAME_DIRTY) )
-        {
-            event.va = access->va & ~(uint64_t)PAGE_MASK_LOW;
-            event.gfn = access->gfn;
-            event.guest_entry = access->gl1e_old;
-            umbra_capture(domain, process, &event, frame, (uint32_t)access->mfn);
-        }
-    }
+        capture_leaving(domain, process, &event, access);
     umbra_walk_start(&walk, process->cr3, *va, domain->profile->kernel_base);
     while ( umbra_walk_next(domain, &walk) )
     {
@@ -177,17 +211,19 @@ bool umbra_residue_capture(struct umbra_domain *domain, struct umbra_process_rec
             return false;
         }
         place_event(&event, &walk);
-        if ( event.va - event.allocation_base >= event.allocation_size )
-        {
-            struct umbra_allocation allocation = umbra_allocation_find(domain, process, walk.page_va);
-
-            event.allocation_base = allocation.base;
-            event.allocation_size = allocation.size;
-            /* The search may have used the table buffer. */
-            walk.table_va = 1;
-        }
+        find_allocation(domain, process, &event);
+        /* The search may have used the table buffer. */
+        walk.table_va = 1;
+        process->left |= in_image(process, &event);
         umbra_capture(domain, process, &event, frame, walk.mfn);
     }
     *va = domain->profile->kernel_base;
+    if ( process->left )
+    {
+        /* A program that was unpacked and left without running can still be rebuilt. */
+        event.va = process->image;
+        find_allocation(domain, process, &event);
+        capture_context(domain, process, &event, &room);
+    }
     return true;
 }

@@ -136,8 +136,8 @@ int umbra_domain_watch(struct umbra_domain *domain, const struct umbra_watch *wa
 
     if ( !vcpus || vcpus > MAX_VCPUS )
         return -UMBRA_EINVAL;
-    if ( domain->state == STATE_DRAINING || (domain->state == STATE_DRAINED &&
-                                             domain->last_event != domain->acknowledged) )
+    if ( domain->state == STATE_DRAINING ||
+         (domain->state == STATE_DRAINED && (domain->spill || domain->last_event != domain->acknowledged)) )
         return -UMBRA_EBUSY;
     if ( domain->state == STATE_DRAINED )
         close_domain(domain);

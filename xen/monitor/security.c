@@ -187,7 +187,7 @@ static long do_statistics(struct umbra_domain *domain, uint64_t argument)
     statistics.abi = UMBRA_ABI_VERSION;
     statistics.domain = domain->id;
     statistics.flags = (domain->state == STATE_WATCHED ? UMBRA_FLAG_STATISTICS_WATCHED : 0) |
-                       (domain->state == STATE_DRAINED ? UMBRA_FLAG_STATISTICS_DRAINED : 0);
+                       (domain->state == STATE_DRAINED && !domain->spill ? UMBRA_FLAG_STATISTICS_DRAINED : 0);
     for ( i = 0; i < MAX_VCPUS; i++ )
         if ( domain->vcpu[i].held )
             statistics.flags |= UMBRA_FLAG_STATISTICS_HELD;
