@@ -5,8 +5,8 @@ import { Register } from "../machine/types.ts";
 import type { DomainModel } from "./domain.ts";
 import { CR0_WP } from "./entries.ts";
 import { createBareGuest } from "./mod.ts";
-import { asm, CODE, DATA, le32, OUT, RunningGuest } from "./running_guest.ts";
-import { A, D, NX, P, U, W } from "./test_guest.ts";
+import { asm, CODE, DATA, le32, OUT, RunningGuest } from "./testing/running_guest.ts";
+import { A, D, NX, P, U, W } from "./testing/test_guest.ts";
 
 Deno.test("ring 3 runs: #PF codes, CR2 and EIP reach the guest's own handler", () => {
   const guest = new RunningGuest();

@@ -38,8 +38,11 @@ export function createXenModel(options: XenModelOptions): XenModel {
 
 /** A flat 32-bit image in a domain of its own. */
 export interface BareGuest {
+  /** The model it is alone in. */
   readonly model: XenModel;
+  /** Its domain. */
   readonly domain: Domain;
+  /** Its only vCPU, ready to run. */
   readonly vcpu: Vcpu;
 }
 

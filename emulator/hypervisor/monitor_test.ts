@@ -4,7 +4,7 @@ import fc from "fast-check";
 import type { MonitorEvent } from "../../core/ports.ts";
 import { Bridge } from "../../xen/bridge.ts";
 import type { DomainModel } from "./domain.ts";
-import { A, D, NX, P, TestGuest, U, W } from "./test_guest.ts";
+import { A, D, NX, P, TestGuest, U, W } from "./testing/test_guest.ts";
 import { GuestPageFault } from "./types.ts";
 
 const READ = 0, WRITE = 1, FETCH = 2;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { DomainModel } from "./domain.ts";
-import { A, D, NX, P, PS, TestGuest, U, W } from "./test_guest.ts";
+import { A, D, NX, P, PS, TestGuest, U, W } from "./testing/test_guest.ts";
 
 const READ = 0, WRITE = 1, FETCH = 2;
 /** Where the guest maps its own page tables. */

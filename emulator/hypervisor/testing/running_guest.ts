@@ -6,8 +6,8 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { Bridge } from "../../xen/bridge.ts";
-import { type CpuExit, Register } from "../machine/types.ts";
+import { Bridge } from "../../../xen/bridge.ts";
+import { type CpuExit, Register } from "../../machine/types.ts";
 import { NX, P, TestGuest, U, W } from "./test_guest.ts";
 
 const GDT = 0x8000_1000, PCR = 0x8000_2000, THREAD = 0x8000_3000, PROCESS = 0x8000_4000;

@@ -4,13 +4,13 @@
  *
  * @module
  */
-import { build as buildCpu } from "../machine/build_cpu.ts";
-import { createMachine } from "../machine/mod.ts";
-import { build as buildMonitor } from "../../xen/build_monitor.ts";
-import type { Machine } from "../machine/types.ts";
-import { CR0_PE, CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_NXE } from "./entries.ts";
-import { Model } from "./model.ts";
-import type { Domain, Vcpu } from "./types.ts";
+import { build as buildCpu } from "../../machine/build_cpu.ts";
+import { createMachine } from "../../machine/mod.ts";
+import { build as buildMonitor } from "../../../xen/build_monitor.ts";
+import type { Machine } from "../../machine/types.ts";
+import { CR0_PE, CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_NXE } from "../entries.ts";
+import { Model } from "../model.ts";
+import type { Domain, Vcpu } from "../types.ts";
 
 await buildMonitor();
 await buildCpu();
