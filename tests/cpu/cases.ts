@@ -48,6 +48,9 @@ export interface Instruction {
   readonly count: number;
   /** The register operand (ModRM.reg), -1 if none. */
   readonly register: number;
+  /** Given for chains: how many instructions a call of `run` may do, and the flags undefined at the end. */
+  readonly slice?: number;
+  readonly undefinedAtEnd?: number;
   /** The register in ModRM.rm, -1 if that is memory or there is none. */
   readonly target: number;
 }
@@ -215,6 +218,15 @@ export function makeInstruction(row: Row, r: Random): Instruction {
   };
 }
 
+/** True when an operand of 16 or 32 bits is the general register `number`. */
+export function usesRegister(instruction: Instruction, number: number): boolean {
+  const { row, bits, register, target } = instruction;
+  if (bits === 8) return false;
+  return row.operands.slice(0, 2).some((operand) =>
+    !operand.endsWith("b") && (operand[0] === "G" ? register : target) === number
+  );
+}
+
 /** Sets one register so that the memory operand is at `wanted`. */
 function aim(state: State, memory: MemoryOperand, wanted: number): void {
   const { base, index, scale, displacement } = memory;
@@ -296,6 +308,7 @@ export function prepare(instruction: Instruction, r: Random, state: State, poke:
 /** Flags that the architecture leaves undefined after this instruction from this state. */
 export function undefinedAfter(instruction: Instruction, before: State): number {
   const { name, bits } = instruction;
+  if (instruction.undefinedAtEnd !== undefined) return instruction.undefinedAtEnd;
   const count = instruction.count < 0 ? before[ECX] & 31 : instruction.count;
   if (shiftNames.includes(name)) return undefinedAfterShift(name, count, bits);
   if (name === "shld" || name === "shrd") {

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { need } from "../means.ts";
 import { makeInstruction, prepare } from "./cases.ts";
+import { makeChain, prepareChain } from "./chains.ts";
 import { compare, type Comparison } from "./differential.ts";
 import { rows } from "./rows.ts";
 import { makeSequence, prepareSequence, type Sequence } from "./vector_cases.ts";
@@ -18,7 +19,11 @@ function report(what: string, result: Comparison): void {
   const excused = [...result.excused].map(([reason, count]) => `\n  ${count} passed over: ${reason}`).join(
     "",
   );
-  console.log(`${what}: seed ${seed}, ${result.cases} cases, ${result.faults} faults${excused}`);
+  const gaps = [...result.notModelled].map(([name, count]) => `${name} ${count}`).join(", ");
+  console.log(
+    `${what}: seed ${seed}, ${result.cases} cases, ${result.faults} faults${excused}` +
+      (gaps === "" ? "" : `\n  not modelled: ${gaps}`),
+  );
   const byName = new Map<string, number>();
   for (const { name } of result.differences) byName.set(name, (byName.get(name) ?? 0) + 1);
   const counts = [...byName].map(([name, count]) => `${name} ${count}`).join(", ");
@@ -38,7 +43,24 @@ Deno.test({
       prepare,
     });
     report("integer", result);
+    assert.equal(result.notModelled.size, 0);
     assert.ok(result.faults > result.cases / 100, "the cases raise faults too");
+  },
+});
+
+Deno.test({
+  name: "loops of many instructions do what native Unicorn does, whatever the budget of a run",
+  ignore,
+  fn() {
+    const result = compare({
+      seed,
+      instructions: Math.ceil(cases / STATES / 4),
+      states: STATES,
+      make: (r) => makeChain(r),
+      prepare: prepareChain,
+    });
+    report("chains", result);
+    assert.equal(result.notModelled.size, 0);
   },
 });
 

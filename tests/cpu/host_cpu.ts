@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Records what the processor of this machine does: a 32-bit static ELF program made of generated instructions
- * with register operands only (nothing that touches memory, branches or enters the kernel), run once, which
- * writes the registers and flags after each of them to its standard output.
+ * Records what the processor of this machine does: a 32-bit static ELF program made of generated instructions,
+ * run once, which writes registers, flags and results after each of them to its standard output. Integer
+ * instructions have register operands only; x87, MMX and SSE sequences touch one page of the program at fixed
+ * addresses. None branches or enters the kernel.
  *
  * @module
  */
-import { type Instruction, makeInstruction, prepare, type State } from "./cases.ts";
+import { type Instruction, Layout, makeInstruction, prepare, type State, usesRegister } from "./cases.ts";
 import { Random } from "./random.ts";
 import { rows } from "./rows.ts";
+import { makeSequence, prepareSequence, RESULT, type Sequence, STATUS } from "./vector_cases.ts";
 
 /** Instructions that make sense with registers alone and are available on every IA-32 processor. */
 const NAMES = new Set(
@@ -24,11 +26,23 @@ const ROWS = rows.filter((row) =>
 export interface Vector {
   readonly instruction: Instruction;
   readonly before: State;
+  /** Words written to memory before it. */
+  readonly pokes: readonly (readonly [address: number, value: number])[];
   /** eax to edi, eip (not recorded: 0), eflags after the instruction. */
-  after: State;
+  readonly after: State;
+  /** The words at {@link RESULT_WORDS} after a sequence. */
+  readonly results: Uint32Array;
 }
 
+/** Addresses of the words that sequences leave their results in. */
+export const RESULT_WORDS: readonly number[] = [
+  ...Array.from({ length: 16 }, (_, i) => RESULT + 4 * i),
+  STATUS,
+  STATUS + 4,
+];
+
 const BASE = 0x08048000;
+const RECORD_SIZE = 4 * (9 + RESULT_WORDS.length);
 const ESP = 4;
 
 /** True when a division of this state would raise #DE. */
@@ -47,40 +61,52 @@ function divisionFaults(instruction: Instruction, s: State): boolean {
   return BigInt.asIntN(bits, quotient) !== quotient;
 }
 
-/** True when the instruction names ESP, which the recording program needs for itself. */
-function usesStackPointer(instruction: Instruction): boolean {
-  const { row, bits, register, target } = instruction;
-  const wide = (operand: string | undefined) => operand !== undefined && !operand.endsWith("b");
-  const [first, second] = row.operands;
-  if (bits === 8) return false;
-  return [[first, first?.[0] === "G" ? register : target], [second, second?.[0] === "G" ? register : target]]
-    .some(([operand, number]) => number === ESP && wide(operand as string | undefined));
+function vector(instruction: Instruction, before: State, pokes: Vector["pokes"] = []): Vector {
+  return {
+    instruction,
+    before,
+    pokes,
+    after: new Uint32Array(10),
+    results: new Uint32Array(RESULT_WORDS.length),
+  };
 }
 
-/** Makes `count` cases; {@link record} fills in what comes after. */
+/** Makes `count` integer cases; {@link record} fills in what comes after. */
 export function makeVectors(seed: number, count: number): Vector[] {
   const r = new Random(seed);
   const vectors: Vector[] = [];
   while (vectors.length < count) {
     const instruction = makeInstruction(ROWS[vectors.length % ROWS.length], r);
-    if (instruction.memory !== undefined || usesStackPointer(instruction)) continue;
+    if (instruction.memory !== undefined || usesRegister(instruction, ESP)) continue;
     // AAM 0 raises #DE.
     if (instruction.name === "aam" && instruction.bytes.at(-1) === 0) continue;
     const before = new Uint32Array(10);
     prepare(instruction, r, before, () => {});
     if (/div$/.test(instruction.name) && divisionFaults(instruction, before)) continue;
-    vectors.push({ instruction, before, after: new Uint32Array(10) });
+    vectors.push(vector(instruction, before));
   }
   return vectors;
+}
+
+/** Makes `count` cases of x87, MMX or SSE sequences; {@link record} fills in what comes after. */
+export function makeSequences(kind: Sequence["kind"], seed: number, count: number): Vector[] {
+  const r = new Random(seed);
+  return Array.from({ length: count }, () => {
+    const sequence = makeSequence(kind, r);
+    const before = new Uint32Array(10);
+    const pokes: [number, number][] = RESULT_WORDS.map((address) => [address, 0]);
+    prepareSequence(sequence, r, before, (address, value) => pokes.push([address, value]));
+    return vector(sequence, before, pokes);
+  });
 }
 
 function word(value: number): number[] {
   return [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
 }
 
-/** The ELF file (System V ABI, one PT_LOAD segment) that runs the cases. */
+/** The ELF file (System V ABI; a PT_LOAD segment for the program, one for the data window) that runs the cases. */
 export function makeProgram(vectors: readonly Vector[]): Uint8Array<ArrayBuffer> {
-  const headerSize = 52 + 32;
+  const headerSize = 52 + 2 * 32;
   const pieces: number[][] = [];
   let size = headerSize;
   const put = (...bytes: number[]) => {
@@ -89,16 +115,21 @@ export function makeProgram(vectors: readonly Vector[]): Uint8Array<ArrayBuffer>
   };
   const registers = [0, 1, 2, 3, 5, 6, 7];
   const output = BASE + 0x0100_0000;
-  for (const [i, { instruction, before }] of vectors.entries()) {
-    const out = output + i * 36;
+  for (const [i, { instruction, before, pokes }] of vectors.entries()) {
+    const out = output + i * RECORD_SIZE;
+    for (const [address, value] of pokes) put(0xc7, 0x05, ...word(address), ...word(value)); // mov [], imm32
     for (const n of registers) put(0xb8 | n, ...word(before[n])); // mov r32, imm32
     put(0x68, ...word(before[9]), 0x9d); // push imm32; popf
     put(...instruction.bytes);
     put(0x9c); // pushf
     for (const n of registers) put(0x89, 0x05 | n << 3, ...word(out + 4 * n)); // mov [out], r32
     put(0x8f, 0x05, ...word(out + 32)); // pop dword [out+32]
+    if (pokes.length === 0) continue;
+    for (const [n, address] of RESULT_WORDS.entries()) {
+      put(0xa1, ...word(address), 0xa3, ...word(out + 36 + 4 * n)); // mov eax, []; mov [], eax
+    }
   }
-  const outputSize = vectors.length * 36;
+  const outputSize = vectors.length * RECORD_SIZE;
   put(0xbb, ...word(1), 0xb9, ...word(output), 0xba, ...word(outputSize)); // ebx = 1, ecx, edx
   put(0xb8, ...word(4), 0xcd, 0x80); // write
   put(0x85, 0xc0, 0x7e, 0x06, 0x01, 0xc1, 0x29, 0xc2, 0x75, 0xed); // until all is written or it fails
@@ -116,9 +147,12 @@ export function makeProgram(vectors: readonly Vector[]): Uint8Array<ArrayBuffer>
   put32(28, 52);
   half(40, 52);
   half(42, 32);
-  half(44, 1);
-  const program = [1, 0, BASE, BASE, size, 0x0100_0000 + outputSize, 7, 0x1000]; // PT_LOAD, rwx
-  program.forEach((value, i) => put32(52 + 4 * i, value));
+  half(44, 2);
+  const segments = [
+    [1, 0, Layout.data, Layout.data, 0, Layout.windowSize, 6, 0x1000], // PT_LOAD, rw
+    [1, 0, BASE, BASE, size, 0x0100_0000 + outputSize, 7, 0x1000], // PT_LOAD, rwx
+  ];
+  segments.flat().forEach((value, i) => put32(52 + 4 * i, value));
   let at = headerSize;
   for (const piece of pieces) {
     file.set(piece, at);
@@ -134,17 +168,20 @@ export function record(vectors: Vector[]): void {
     Deno.writeFileSync(path, makeProgram(vectors));
     Deno.chmodSync(path, 0o700);
     const run = new Deno.Command(path, { stdout: "piped", stderr: "null", stdin: "null" }).outputSync();
-    if (!run.success || run.stdout.length !== vectors.length * 36) {
+    if (!run.success || run.stdout.length !== vectors.length * RECORD_SIZE) {
       throw new Error(
         `Cannot record the host CPU: exit code ${run.code}, signal ${run.signal}, ` +
-          `${run.stdout.length} bytes of ${vectors.length * 36}`,
+          `${run.stdout.length} bytes of ${vectors.length * RECORD_SIZE}`,
       );
     }
     const view = new DataView(run.stdout.buffer, run.stdout.byteOffset);
     for (const [i, vector] of vectors.entries()) {
-      for (let n = 0; n < 8; n++) vector.after[n] = view.getUint32(i * 36 + 4 * n, true);
+      for (let n = 0; n < 8; n++) vector.after[n] = view.getUint32(i * RECORD_SIZE + 4 * n, true);
       vector.after[ESP] = vector.before[ESP];
-      vector.after[9] = view.getUint32(i * 36 + 32, true);
+      vector.after[9] = view.getUint32(i * RECORD_SIZE + 32, true);
+      for (const n of RESULT_WORDS.keys()) {
+        vector.results[n] = view.getUint32(i * RECORD_SIZE + 36 + 4 * n, true);
+      }
     }
   } finally {
     Deno.removeSync(path);

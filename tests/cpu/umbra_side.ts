@@ -151,6 +151,13 @@ export class UmbraSide {
     }
   }
 
+  /** Reads a little-endian word of the guest's memory. */
+  peek(address: number): number {
+    let value = 0;
+    for (let i = 0; i < 4; i++) value |= this.#frame((address + i) >>> 12)[(address + i) & 0xfff] << (8 * i);
+    return value >>> 0;
+  }
+
   /** Puts the instruction into the code page, with HLT in place of the one before it. */
   place(instruction: Instruction): void {
     if (this.#placed !== undefined) {
@@ -168,24 +175,28 @@ export class UmbraSide {
     cpu.eflags = before[9];
     outcome.vector = -1;
     outcome.errorCode = outcome.address = 0;
-    const { address, bytes } = this.#placed!;
-    // A repeated string instruction may take several steps.
-    for (let step = 0; step < 100; step++) {
-      const exit = cpu.run(1);
+    const { address, bytes, slice } = this.#placed!;
+    // Without a slice: one instruction at a time until EIP is elsewhere. With one: until the HLT behind.
+    for (let left = slice === undefined ? 100 : 20_000_000; left > 0; left -= slice ?? 1) {
+      const exit = cpu.run(slice ?? 1);
       if (exit.kind === "halt") break;
+      if (exit.kind === "unsupported") throw new NotModelled(exit.bytes);
       if (exit.kind !== "budget") {
         const detail = exit.kind === "shutdown" ? exit.detail : "";
-        throw new Error(
-          `Cannot run ${this.#placed?.bytes.toHex()}: the CPU left with ${exit.kind} ${detail}`,
-        );
+        throw new Error(`Cannot run ${bytes.toHex()}: the CPU left with ${exit.kind} ${detail}`);
       }
       const offset = cpu.eip - address;
-      if (offset < 0 || offset >= bytes.length || cpu.cpl === 0) break;
+      if (slice === undefined && (offset < 0 || offset >= bytes.length || cpu.cpl === 0)) break;
     }
     for (let i = 0; i < 8; i++) outcome.state[i] = cpu.getRegister(i);
     outcome.state[8] = cpu.eip;
     outcome.state[9] = cpu.eflags;
     if (cpu.cpl === 0) this.#leaveHandler();
+    // HLT behind a chain is #GP in ring 3: that is its end.
+    if (slice !== undefined && outcome.vector === 13 && outcome.state[8] === address + bytes.length) {
+      outcome.vector = -1;
+      outcome.errorCode = 0;
+    }
     return outcome;
   }
 

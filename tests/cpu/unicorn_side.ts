@@ -46,6 +46,11 @@ export class Windows {
     if (address >= readOnly && address < readOnly + 0x1000) return address - readOnly + 2 * windowSize;
     return -1;
   }
+  /** Address of an offset in the windows. */
+  static address(offset: number): number {
+    if (offset < windowSize) return low + offset;
+    return offset < 2 * windowSize ? data + offset - windowSize : readOnly + offset - 2 * windowSize;
+  }
 }
 
 /** Unicorn with the layout of the cases. */

@@ -9,8 +9,12 @@ import { type Instruction, Layout, type Poke, type State } from "./cases.ts";
 import type { Random } from "./random.ts";
 
 /** Operands and results, absolute addresses in the data window. */
-const A = Layout.data + 0x100, B = Layout.data + 0x120, RESULT = Layout.data + 0x140;
-const STATUS = Layout.data + 0x180, CONTROL = Layout.data + 0x190;
+const A = Layout.data + 0x100, B = Layout.data + 0x120;
+/** Where results are stored, 64 bytes at most. */
+export const RESULT = Layout.data + 0x140;
+/** Where the x87 status word or MXCSR is stored after the operation, and 4 bytes on after the stores. */
+export const STATUS = Layout.data + 0x180;
+const CONTROL = Layout.data + 0x190;
 
 /** A sequence with the operands it needs. */
 export interface Sequence extends Instruction {
@@ -203,9 +207,6 @@ const X87: readonly (readonly [string, readonly number[]])[] = [
   ["fistp m64", at([0xdf], 7, RESULT + 0x20)],
   ["fist m32", at([0xdb], 2, RESULT + 0x20)],
   ["fnstsw ax", [0xdf, 0xe0]],
-  ["ffree st1", [0xdd, 0xc1]],
-  ["fincstp", [0xd9, 0xf7]],
-  ["fdecstp", [0xd9, 0xf6]],
 ];
 
 /** Loads: m64, m32, 32-bit and 64-bit integer. */
@@ -219,7 +220,12 @@ function x87(r: Random): { name: string; steps: number[][] } {
   };
   const steps = [[0xdb, 0xe3], at([0xd9], 5, CONTROL), load(A), load(B), [...bytes]];
   steps.push(at([0xdd], 7, STATUS)); // fnstsw
-  steps.push(at([0xdd], 3, RESULT), at([0xdd], 3, RESULT + 8), at([0xdd], 7, STATUS + 4)); // fstp m64 twice, fnstsw
+  // What is on the stack now, not more: Unicorn does not model an empty register.
+  const [operation] = name.split(" ");
+  let depth = 2 + (/^fld/.test(operation) ? 1 : 0) -
+    (/pp$/.test(operation) ? 2 : /p$/.test(operation) ? 1 : 0);
+  for (let n = 0; depth > 0; depth--, n++) steps.push(at([0xdd], 3, RESULT + 8 * n)); // fstp m64
+  steps.push(at([0xdd], 7, STATUS + 4)); // fnstsw
   return { name, steps };
 }
 
