@@ -18,17 +18,16 @@ const PACKAGED_WASM = { "yara_x_js_bg.wasm": "@virustotal/yara-x", "capstone.was
 /** Unit in which the executable's head copies. */
 const BLOCK = 65536;
 
-async function deno(...args: readonly string[]): Promise<boolean> {
+/** Runs Deno in the source tree; returns what it said when it failed, else undefined. */
+async function deno(...args: readonly string[]): Promise<string | undefined> {
   const { code, stderr } = await new Deno.Command(Deno.execPath(), { args: [...args], cwd: ROOT }).output();
-  if (code !== 0) console.error(new TextDecoder().decode(stderr).split("\n").slice(0, 3).join("\n"));
-  return code === 0;
+  return code === 0 ? undefined : new TextDecoder().decode(stderr).trim();
 }
 
 /** Bundles a module with all it imports into one script and returns its text. */
 async function bundle(module: string, out: string): Promise<Uint8Array<ArrayBuffer>> {
-  if (!await deno("bundle", "--quiet", "--platform", "deno", "-o", out, module)) {
-    throw new Error(`Cannot bundle ${module}: deno bundle failed`);
-  }
+  const failure = await deno("bundle", "--quiet", "--platform", "deno", "-o", out, module);
+  if (failure !== undefined) throw new Error(`Cannot bundle ${module}: ${failure}`);
   return Deno.readFileSync(ROOT + out);
 }
 
@@ -88,8 +87,9 @@ if (import.meta.main) {
     "--include",
     "build/package/artefacts.bin",
   ];
-  const compiled = await deno("compile", ...flags, "-o", part, "build/package/main.js");
-  if (!compiled) {
+  const failure = await deno("compile", ...flags, "-o", part, "build/package/main.js");
+  if (failure !== undefined) {
+    // It wants a runtime of its own, which is not on npm.
     console.error("deno compile cannot be used here: the executable carries Deno itself instead");
     if (exists(part)) Deno.removeSync(ROOT + part);
     using file = Deno.openSync(ROOT + part, { write: true, create: true, truncate: true, mode: 0o755 });

@@ -26,7 +26,7 @@ export function selftestCommand(wiring: Wiring, io: Io, done: (code: number) => 
           rows.push(row);
           if (!options.json) {
             io.out(
-              `${row.ok ? "passed" : "FAILED"}  ${escapeText(row.name).padEnd(10)}  ${
+              `${row.ok ? "passed" : "FAILED"}  ${`${escapeText(row.name)}:`.padEnd(11)} ${
                 escapeText(row.detail, 2000)
               }\n`,
             );

@@ -15,6 +15,8 @@ import type { Program, Wiring } from "./wiring.ts";
 /** What one program of the emulator backend gets. */
 const MAX_INSTRUCTIONS = 1_000_000_000;
 const TIME_LIMIT = 300;
+/** Guests of the emulator backend whose captures are kept: the last ones. */
+const KEPT = 200;
 /** Verdicts the status page shows, and problems it keeps. */
 const SHOWN = 100;
 
@@ -62,7 +64,7 @@ async function serve(wiring: Wiring, io: Io, options: Options): Promise<number> 
     const host = server.hostname.includes(":") ? `[${server.hostname}]` : server.hostname;
     io.out(`umbra serves http://${host}:${server.port}/\n`);
     try {
-      for (const program of wiring.demonstration()) {
+      for await (const program of wiring.demonstration(io.interrupt)) {
         if (io.interrupt.aborted) break;
         await guests.run(program, io.interrupt);
       }
@@ -136,6 +138,16 @@ class Guests {
       this.#live = undefined;
       files?.close();
       if (id > 0) this.journal.closeDomain(id);
+      this.#forget(id - KEPT);
+    }
+  }
+
+  /** Removes the captures of a guest that ended long ago, so that programs run again and again fill no disk. */
+  #forget(id: number): void {
+    try {
+      if (id > 0) Deno.removeSync(join(this.data, "captures", String(id)), { recursive: true });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
 

@@ -43,8 +43,11 @@ export interface Wiring {
   readonly startScanner: StartScanner;
   /** Runs the self-test; a row for each sample, as soon as it is done. */
   readonly selftest: (tools: SelftestTools) => AsyncIterable<SelftestRow>;
-  /** The programs that the guests of `serve --backend emulator` run, one after the other. */
-  readonly demonstration: () => Iterable<Program>;
+  /**
+   * The programs that the guests of `serve --backend emulator` run, one after the other, at their own pace;
+   * there are no more once `stop` is aborted.
+   */
+  readonly demonstration: (stop: AbortSignal) => Iterable<Program> | AsyncIterable<Program>;
   /** The hypervisor of this host (`serve --backend xen`); throws when there is none, with the reason. */
   readonly connectXen?: () => Hypervisor;
   /** Where reports go, and what people are told; the process's own when not given. */

@@ -96,9 +96,10 @@ export function compare(expected: Expectation, seen: Observation): string[] {
   return wrong;
 }
 
-/** Number of layers that pages were captured of because they ran or stood beside what ran. */
+/** Number of layers that pages were captured of because they ran or were written with what ran. */
 function layersRun({ events }: Observation): number {
-  const captured = events.filter(({ kind, sha256 }) => sha256 !== null && kind !== "residue");
+  const left = ["residue", "context"];
+  const captured = events.filter(({ kind, sha256 }) => sha256 !== null && !left.includes(kind));
   return new Set(captured.map(({ layer }) => layer)).size;
 }
 
@@ -121,7 +122,28 @@ export async function* selftest(tools: SelftestTools): AsyncIterable<SelftestRow
   }
 }
 
-/** The samples as programs that a guest runs one after the other, for a service that shows itself. */
-export function demonstration(): Program[] {
-  return suite.filter(({ company }) => company.length === 0).map(({ file }) => program(file));
+/** Milliseconds between two programs of {@link demonstration}. */
+const PACE = 5000;
+
+/** The samples as programs for a service that shows itself: one after the other, again and again, without haste. */
+export async function* demonstration(stop: AbortSignal): AsyncIterable<Program> {
+  const alone = suite.filter(({ company }) => company.length === 0);
+  for (let turn = 0; !stop.aborted; turn++) {
+    yield program(alone[turn % alone.length].file);
+    await pause(stop);
+  }
+}
+
+/** Waits for {@link PACE}, or until it is stopped. */
+function pause(stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      stop.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, PACE);
+    stop.addEventListener("abort", done);
+    if (stop.aborted) done();
+  });
 }

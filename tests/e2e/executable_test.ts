@@ -75,3 +75,29 @@ Deno.test({
       assert.match(stderr, /^[^\n]+\n$/);
     }),
 });
+
+Deno.test({
+  name: "the executable leaves nothing behind, not even when it is killed",
+  ignore,
+  fn: () =>
+    withFolder(async (folder) => {
+      const [temporary, data] = [`${folder}/tmp`, `${folder}/data`];
+      Deno.mkdirSync(temporary);
+      const child = new Deno.Command(EXECUTABLE, {
+        args: ["serve", "--backend", "emulator", "--data", data, "--listen", "127.0.0.1:0"],
+        clearEnv: true,
+        env: { TMPDIR: temporary },
+        stdin: "null",
+        stdout: "piped",
+        stderr: "null",
+      }).spawn();
+      const reader = child.stdout.getReader();
+      // It serves: so it runs from what it carried.
+      assert.match(new TextDecoder().decode((await reader.read()).value), /umbra serves/);
+      assert.deepEqual([...Deno.readDirSync(temporary)], []);
+      child.kill("SIGKILL");
+      while (!(await reader.read()).done);
+      assert.equal((await child.status).signal, "SIGKILL");
+      assert.deepEqual([...Deno.readDirSync(temporary)], []);
+    }),
+});
