@@ -205,7 +205,7 @@ Deno.test("names come back into the import addresses from the lookup table; with
   view.setUint32(0x304, 0x77005678, true);
   const make = () =>
     makeImage([{ rva: 0x1000, bytes: section }], 0x2000, {
-      directories: [[1, 0x1000, 40], [4, 0x9000, 8], [11, 0x200, 8]],
+      directories: [[1, 0x1000, 40], [4, 0x1000, 8], [11, 0x200, 8]],
     });
   const kept = rebuilt(memoryOf(make()));
   const out = new DataView(kept.bytes.buffer);
@@ -227,6 +227,23 @@ Deno.test("names come back into the import addresses from the lookup table; with
     "addresses stay as they were",
   );
   assert.match(lost.notes.join(), /imports not restored: the names of descriptor 0 are gone/);
+});
+
+Deno.test("a section table out of order, or with more sections than fit, still gives one that loads", () => {
+  const swapped = makeImage([{ rva: 0x2000, bytes: filled(0x1000, 2) }, {
+    rva: 0x1000,
+    bytes: filled(0x1000, 1),
+  }], 0x3000);
+  const { parsed, notes } = rebuilt(memoryOf(swapped));
+  assert.deepEqual(parsed.sections.map(({ virtualAddress }) => virtualAddress), [0x1000, 0x2000]);
+  assert.deepEqual(notes, []);
+  const many = Array.from(
+    { length: 96 },
+    (_, index) => ({ rva: 0x1000 * (index + 1), bytes: filled(16, index) }),
+  );
+  const crowd = rebuilt(memoryOf(makeImage(many, 0x61000, { peOffset: 0x400 })));
+  assert.equal(crowd.parsed.sections.length, 1);
+  assert.match(crowd.notes.join(), /one section stands for the whole image/);
 });
 
 Deno.test("hostile header values give an image that loads, or words", () => {

@@ -188,6 +188,25 @@ Deno.test("what cannot be stored is not acknowledged, and is stored when there i
   }
 });
 
+Deno.test("a batch that the journal refused is written to the events once", async () => {
+  const { hypervisor, files } = setUp();
+  let refusals = 2;
+  const recorder = {
+    record: () => {
+      if (refusals-- > 0) throw new Error("the journal is locked");
+    },
+    findings: () => {},
+  };
+  const service = new Service({ hypervisor, files, recorder });
+  service.watch(1, []);
+  hypervisor.play(1, [{ kind: "S1", va: 0x1000, page: page("a") }]);
+  await assert.rejects(service.drain(), /locked/);
+  await assert.rejects(service.drain(), /locked/);
+  await service.drain();
+  assert.equal(files.lines.length, 1);
+  assert.deepEqual(service.domains.get(1)!.pages, { seen: 1, stored: 1, deduplicated: 0, lost: 0 });
+});
+
 Deno.test("everything is stored before it is acknowledged", async () => {
   const { hypervisor, service, files } = setUp();
   let storedAtAcknowledge = 0;
@@ -317,7 +336,12 @@ Deno.test("slow engines hold the service back, and lose nothing", async () => {
   assert.ok(!drained);
   assert.ok(hypervisor.acknowledged.get(1)! <= 48, "only what fits was taken");
   assert.ok(scanner.most <= 8);
+  const taken = hypervisor.acknowledged.get(1);
+  const second = service.drain();
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assert.equal(hypervisor.acknowledged.get(1), taken, "another call waits its turn");
   open();
+  await second;
   await draining;
   await service.finish();
   assert.equal(service.domains.get(1)!.pages.stored, 200);
