@@ -2,7 +2,7 @@
 // The bridge and the security module: who is answered, what is refused, and that nothing traps.
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { ABI_VERSION, COMMANDS, encode, ERRORS, sizeOf } from "./abi.ts";
+import { ABI_VERSION, COMMANDS, encode, ERRORS, sizeOf, type Values } from "./abi.ts";
 import { Bridge, HypercallError } from "./bridge.ts";
 import { build } from "./build_monitor.ts";
 import { TestGuest } from "./testing/guest.ts";
@@ -65,6 +65,22 @@ Deno.test("only the allowed domain gets an answer", () => {
   assert.deepEqual(buffer.bytes, before);
   guest.caller = 1;
   assert.throws(() => new Bridge(guest.transport), /Cannot talk to the monitor: this domain is not allowed/);
+});
+
+Deno.test("counts beyond the ABI's limits are refused", () => {
+  const guest = new TestGuest(), bridge = new Bridge(guest.transport);
+  bridge.watch(1, [RULE]);
+  const buffer = guest.transport.allocate(4096), pages = guest.transport.allocate(600 * 4096);
+  const ask = (command: "copy" | "fetch", values: Values) => {
+    encode(command, { abi: ABI_VERSION, domain: 1, buffer: pages.address, ...values }, buffer.bytes);
+    return guest.hypercall(COMMANDS[command], buffer.address);
+  };
+  assert.equal(ask("copy", { snapshots: pages.address, count: 512 }), 0);
+  assert.equal(ask("copy", { snapshots: pages.address, count: 513 }), -ERRORS.EINVAL);
+  assert.equal(ask("fetch", { capacity: 1024 }), 0);
+  assert.equal(ask("fetch", { capacity: 1025 }), -ERRORS.EINVAL);
+  assert.equal(ask("fetch", { capacity: 0 }), -ERRORS.EINVAL);
+  assert.equal(ask("fetch", { capacity: 1, after: 1n }), -ERRORS.EINVAL);
 });
 
 Deno.test("errors say action, value and reason", () => {

@@ -54,7 +54,11 @@ struct umbra_frame *umbra_frame_find(struct umbra_domain *domain, uint32_t mfn)
     return NULL;
 }
 
-static void unlink_frame(struct umbra_domain *domain, struct umbra_frame *frame)
+/*
+ * Its mappings may stay: should the frame be tracked again, the new record presumes that it is writable and
+ * executable somewhere.
+ */
+void umbra_frame_drop(struct umbra_domain *domain, struct umbra_frame *frame)
 {
     uint32_t *link = bucket_of(domain, frame->mfn);
     uint32_t index;
@@ -70,13 +74,6 @@ static void unlink_frame(struct umbra_domain *domain, struct umbra_frame *frame)
     frame->next = domain->free_frame;
     domain->free_frame = index;
     domain->statistics.frames--;
-}
-
-/* Every mapping goes with the record, or one that stays writable or executable would escape notice. */
-void umbra_frame_drop(struct umbra_domain *domain, struct umbra_frame *frame)
-{
-    umbra_ops->revoke_mappings(domain->id, frame->mfn);
-    unlink_frame(domain, frame);
 }
 
 /*

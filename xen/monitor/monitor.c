@@ -226,7 +226,7 @@ static bool had(const struct umbra_access *access, uint64_t right)
 /* Neither W nor X is given anew, but W for a page that is known to be dirty data. */
 static void narrow(struct umbra_access *access, struct umbra_frame *frame)
 {
-    bool dirty_data = frame && (frame->flags & FRAME_DIRTY) && !(frame->flags & FRAME_CODE);
+    bool dirty_data = frame && (frame->flags & (FRAME_DIRTY | FRAME_CODE | FRAME_ORPHAN)) == FRAME_DIRTY;
     bool keeps_x = had(access, PTE_NX) && !(access->sl1e_new & PTE_NX);
 
     if ( !keeps_x )
