@@ -32,7 +32,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "xen/bridge.ts",
     "xen/transport.ts",
   ],
-  "main.ts": ["core/", "scanners/", "xen/", "emulator/"],
+  "main.ts": ["core/", "scanners/", "xen/", "emulator/", "deno.json"],
   "bench.ts": [""],
   "tools/": [""],
   "tests/": [""],
