@@ -207,6 +207,11 @@ const X87: readonly (readonly [string, readonly number[]])[] = [
   ["fistp m64", at([0xdf], 7, RESULT + 0x20)],
   ["fist m32", at([0xdb], 2, RESULT + 0x20)],
   ["fnstsw ax", [0xdf, 0xe0]],
+  ["fprem", [0xd9, 0xf8]],
+  ["fprem1", [0xd9, 0xf5]],
+  ["fscale", [0xd9, 0xfd]],
+  ["fld m80", at([0xdb], 5, B)],
+  ["fstp m80", at([0xdb], 7, RESULT + 0x20)],
 ];
 
 /** Loads: m64, m32, 32-bit and 64-bit integer. */
@@ -302,6 +307,8 @@ export function prepareSequence(sequence: Sequence, r: Random, state: State, pok
     for (let i = 0; i < 16; i += 4) poke(address + i, scratch.getUint32(i, true));
   }
   if (sequence.kind === "sse") poke(CONTROL, 0x1f80);
-  // Masked exceptions, 53 bits of precision as Windows sets it, mostly round to nearest.
-  if (sequence.kind === "x87") poke(CONTROL, 0x027f | (r.oneIn(4) ? r.below(4) << 10 : 0));
+  // Masked exceptions; mostly 53 bits of precision, as Windows sets it, and round to nearest.
+  if (sequence.kind === "x87") {
+    poke(CONTROL, r.pick([0x027f, 0x027f, 0x037f, 0x007f]) | (r.oneIn(4) ? r.below(4) << 10 : 0));
+  }
 }
