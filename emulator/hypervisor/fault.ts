@@ -100,6 +100,7 @@ export class ShadowPaging {
     let newLo = (lowOf(mfn, leafFlags(walk.l1Lo)) | override) >>> 0;
     const newHi = (highOf(mfn) | (walk.nxe ? walk.l1Hi & NO_EXECUTE : 0)) >>> 0;
     if (tables.isTable(gfn)) {
+      // Bringing tables into sync keeps `table`: the guest's entries for it were read just now.
       if (write) this.#letWrite(vcpu, gfn);
       else if (!this.#sync.isOut(gfn)) newLo = (newLo & ~WRITABLE) >>> 0;
     }

@@ -11,6 +11,7 @@ import type { FrameMemory } from "../machine/types.ts";
 import {
   ACCESSED,
   directoryFlags,
+  DIRTY,
   frameOf,
   highOf,
   leafFlags,
@@ -187,10 +188,15 @@ export class TableSync {
     const reserved = RESERVED_HIGH | (vcpu.walk.nxe ? 0 : NO_EXECUTE);
     const valid = (newLo & PRESENT) !== 0 && !(newHi & reserved);
     const same = valid && tables.shadows(child, newHi, newLo, vcpu.walk.isLarge(newLo));
-    if (!same || !(newLo & ACCESSED) || pool.kind[child] === Kind.splinter) {
+    if (!same || !(newLo & ACCESSED)) {
       if (!same) this.reportTable(vcpu, child);
       tables.unlink(slot, index);
       return;
+    }
+    if (pool.kind[child] === Kind.splinter && !(newLo & DIRTY)) {
+      // The entry's dirty bit is that of all its pages: the next write to any of them comes by again.
+      tables.clear(child);
+      tables.flushAll();
     }
     tables.setLink(slot, index, child, newHi & NO_EXECUTE, directoryFlags(newLo));
   }

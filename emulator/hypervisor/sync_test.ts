@@ -144,6 +144,35 @@ Deno.test("a directory that maps itself as a table stays true to its entries", (
   assert.equal(guest.faultOf(0x4000_0000, READ, true), 4);
 });
 
+Deno.test("a large page: guest code takes its dirty bit, its rights and its place away", () => {
+  const guest = new TestGuest({ guestFrames: 1600, frames: 4096 });
+  const directory = window(guest, 0, guest.directoryEntry(0x60_0000));
+  guest.set(guest.directoryEntry(0x60_0000), 0x20_0000n | PS | P | U | W);
+  assert.equal(guest.faultOf(0x60_5000, WRITE, true), -1);
+  store(guest, directory, 0x20_0000n | PS | P | U | W | A);
+  // In the middle of it other tables go out of sync, until all are brought back.
+  for (let i = 1; i <= 20; i++) {
+    const va = 0x1000_0000 + i * 0x20_0000;
+    guest.map(va, P | W | U);
+    frameOf(guest, va);
+    store(guest, window(guest, i, guest.entry(va)), 0n);
+    assert.equal(guest.faultOf(0x60_6000, i % 2 ? READ : WRITE, true), -1);
+  }
+  invlpg(guest, 0x60_0000);
+  store(guest, directory, 0x20_0000n | PS | P | U | W | A);
+  invlpg(guest, 0x60_0000);
+  assert.equal(guest.translate(0x60_5000, READ, true) & 2, 0);
+  assert.equal(guest.get(guest.directoryEntry(0x60_0000)) & D, 0n);
+  assert.equal(guest.faultOf(0x60_5000, WRITE, true), -1);
+  assert.equal(guest.get(guest.directoryEntry(0x60_0000)) & D, D);
+  store(guest, directory, 0x20_0000n | PS | P | U | A);
+  invlpg(guest, 0x60_0000);
+  assert.equal(guest.faultOf(0x60_5000, WRITE, true), 7);
+  store(guest, directory, 0x40_0000n | PS | P | U | A);
+  invlpg(guest, 0x60_0000);
+  assert.equal(frameOf(guest, 0x60_5000), machineFrame(guest, 0x405));
+});
+
 Deno.test("any mix of guest writes, loads and accesses: after INVLPG answers are those of the guest's tables", () => {
   const pages = 6;
   const base = 0x40_0000;
