@@ -135,6 +135,7 @@ export async function emulate(
 ): Promise<Ran & { readonly output: Output }> {
   const ran = await umbra(["emulate", file, "--out", folder, ...more]);
   assert.ok([0, 1, 3].includes(ran.code), `exit ${ran.code}: ${ran.stderr.slice(-1000)}`);
+  assert.equal(ran.stderr, "");
   return { ...ran, output: new Output(folder) };
 }
 
