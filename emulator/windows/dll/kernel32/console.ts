@@ -3,7 +3,7 @@
 import type { ApiCall } from "../../api.ts";
 import { both, constant, type Handlers } from "../define.ts";
 import { Win32 } from "../shared/errors.ts";
-import { type ConsoleObject } from "../shared/filesystem.ts";
+import type { ConsoleObject } from "../shared/filesystem.ts";
 import { counted, fill, text } from "../shared/text.ts";
 
 /** PEB offset of the image's subsystem; 3 is the console's. */

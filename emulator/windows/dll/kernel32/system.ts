@@ -14,7 +14,7 @@ export const VERSION = {
   servicePack: "Service Pack 1",
 } as const;
 /** Name of the computer and of its user. */
-export const COMPUTER = "WIN-7J3KQ8P2M5D";
+export const COMPUTER = "USER-PC";
 export const USER = "user";
 
 /** Writes OSVERSIONINFO or OSVERSIONINFOEX; the caller's size says which. */
@@ -85,7 +85,9 @@ export function verifyVersion(call: ApiCall, at: number, types: number, low: num
 }
 
 function systemInfo(call: ApiCall, at: number) {
-  [0, 0x1000, 0x10000, 0x7ffeffff, 3, 2, 586, 0x10000, 0x2a070006].forEach((value, i) =>
+  const processors = Math.max(1, Math.min(32, call.memory.u32(call.peb + 0x64)));
+  const mask = 2 ** processors - 1;
+  [0, 0x1000, 0x10000, 0x7ffeffff, mask, processors, 586, 0x10000, 0x2a070006].forEach((value, i) =>
     call.memory.setU32(at + 4 * i, value)
   );
 }
@@ -196,7 +198,8 @@ export const system: Handlers = {
     call.memory.setU32(at + 8, 0xffffffff);
     return 1;
   },
-  ...constant(2, "GetActiveProcessorCount GetMaximumProcessorCount"),
+  GetActiveProcessorCount: (call) => call.memory.u32(call.peb + 0x64),
+  GetMaximumProcessorCount: (call) => call.memory.u32(call.peb + 0x64),
   GetActiveProcessorGroupCount: () => 1,
   GetCurrentProcessorNumber: () => 0,
   GetLargePageMinimum: () => 0x200000,

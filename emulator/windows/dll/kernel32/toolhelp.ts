@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** kernel32: snapshots of processes, modules and threads. @module */
 import type { ApiCall, KernelObject } from "../../api.ts";
-import { type Handlers } from "../define.ts";
+import type { Handlers } from "../define.ts";
 import { Win32 } from "../shared/errors.ts";
 import { store } from "../shared/text.ts";
 

@@ -4,7 +4,7 @@ import type { ApiCall } from "../../api.ts";
 import { writeF64, writeU64 } from "../code.ts";
 import type { Handlers } from "../define.ts";
 import { encode, text } from "../shared/text.ts";
-import { Arguments, variadic } from "./printf.ts";
+import { type Arguments, variadic } from "./printf.ts";
 
 const isSpace = (char: string | undefined) => char !== undefined && /[\s]/.test(char);
 

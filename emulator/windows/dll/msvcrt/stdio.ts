@@ -83,7 +83,7 @@ function gets(call: ApiCall, buffer: number, capacity: number, stream: number, w
   return buffer;
 }
 
-function seek(call: ApiCall, target: Descriptor | undefined, distance: number, origin: number): boolean {
+function seek(target: Descriptor | undefined, distance: number, origin: number): boolean {
   if (!target?.file) return false;
   const { file } = target;
   const from = [0, file.position - target.pushed.length, file.node.size][origin];
@@ -323,13 +323,13 @@ export const stdio: Handlers = {
   },
   fseek: (call, stream, distance, origin) => {
     setFlags(call, stream, 0, Flag.eof);
-    return seek(call, descriptorOf(call, stream), distance | 0, origin) ? 0 : EOF;
+    return seek(descriptorOf(call, stream), distance | 0, origin) ? 0 : EOF;
   },
   _fseeki64: (call, stream, low, _high, origin) =>
-    seek(call, descriptorOf(call, stream), low | 0, origin) ? 0 : EOF,
+    seek(descriptorOf(call, stream), low | 0, origin) ? 0 : EOF,
   ftell: (call, stream) => position(descriptorOf(call, stream)),
   rewind: (call, stream) => {
-    seek(call, descriptorOf(call, stream), 0, 0);
+    seek(descriptorOf(call, stream), 0, 0);
     setFlags(call, stream, 0, Flag.eof | Flag.error);
   },
   fgetpos: (call, stream, at) => {
@@ -337,7 +337,7 @@ export const stdio: Handlers = {
     call.memory.setU32(at + 4, 0);
     return 0;
   },
-  fsetpos: (call, stream, at) => seek(call, descriptorOf(call, stream), call.memory.u32(at), 0) ? 0 : EOF,
+  fsetpos: (call, stream, at) => seek(descriptorOf(call, stream), call.memory.u32(at), 0) ? 0 : EOF,
   feof: (call, stream) => streamFlags(call, stream) & Flag.eof,
   ferror: (call, stream) => streamFlags(call, stream) & Flag.error,
   clearerr: (call, stream) => setFlags(call, stream, 0, Flag.eof | Flag.error),
@@ -373,7 +373,7 @@ export const stdio: Handlers = {
   _close: (call, fd) => closeDescriptor(call, fd) ? 0 : failed(call, Errno.badFile),
   _lseek: (call, fd, distance, origin) => {
     const target = descriptor(call, fd);
-    return seek(call, target, distance | 0, origin) ? position(target) : EOF;
+    return seek(target, distance | 0, origin) ? position(target) : EOF;
   },
   _tell: (call, fd) => position(descriptor(call, fd)),
   _filelength: (call, fd) => descriptor(call, fd)?.file?.node.size ?? EOF,

@@ -5,7 +5,7 @@ import { join64, readF64, returns64, returnsReal, writeF64 } from "../code.ts";
 import { alias, constant, type Handlers, invoke } from "../define.ts";
 import { setVariable, variable } from "../kernel32/environment.ts";
 import { run } from "../kernel32/process.ts";
-import { encode, fill, fromAnsi, lasting, store, stringBytes, text, toAnsi } from "../shared/text.ts";
+import { encode, fill, fromAnsi, lasting, store, text, toAnsi } from "../shared/text.ts";
 import { Errno, failed, setErrno } from "./errno.ts";
 
 const allocate = (call: ApiCall, size: number, zero: boolean) =>

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * ws2_32, wsock32, wininet, urlmon, iphlpapi: a machine whose network cable is out. Sockets can be made;
+ * nothing is found and nothing answers. What a program wants to reach is printed for the report.
+ *
+ * @module
+ */
+import type { ApiCall, DllDefinition, Handler, KernelObject } from "../api.ts";
+import { both, constant, define, type Handlers } from "./define.ts";
+import iphlpapiNames from "./known/iphlpapi.json" with { type: "json" };
+import urlmonNames from "./known/urlmon.json" with { type: "json" };
+import wininetNames from "./known/wininet.json" with { type: "json" };
+import ws2Names from "./known/ws2_32.json" with { type: "json" };
+import wsockNames from "./known/wsock32.json" with { type: "json" };
+import { COMPUTER } from "./kernel32/system.ts";
+import { Win32 } from "./shared/errors.ts";
+import { lasting, store, text } from "./shared/text.ts";
+
+const SOCKET_ERROR = 0xffffffff;
+const WsaError = {
+  badHandle: 10009,
+  fault: 10014,
+  notSocket: 10038,
+  unreachable: 10051,
+  notConnected: 10057,
+  wouldBlock: 10035,
+  hostNotFound: 11001,
+  notInitialised: 10093,
+} as const;
+
+interface SocketObject extends KernelObject {
+  readonly kind: "socket";
+  nonBlocking: boolean;
+}
+
+const socketOf = (call: ApiCall, handle: number) => {
+  const object = call.handles.get(handle);
+  return object?.kind === "socket" ? object as SocketObject : undefined;
+};
+
+const failing = (error: number): Handler => (call, handle) =>
+  call.fail(socketOf(call, handle) ? error : WsaError.notSocket, SOCKET_ERROR);
+const working: Handler = (call, handle) =>
+  socketOf(call, handle) ? 0 : call.fail(WsaError.notSocket, SOCKET_ERROR);
+
+/** `1.2.3.4:80` of a sockaddr_in. */
+function address(call: ApiCall, at: number): string {
+  if (at === 0 || call.memory.u16(at) !== 2) return "?";
+  const port = (call.memory.u8(at + 2) << 8) | call.memory.u8(at + 3);
+  return `${[...call.memory.bytes(at + 4, 4)].join(".")}:${port}`;
+}
+
+/** inet_addr: a, a.b, a.b.c or a.b.c.d in decimal, octal or hexadecimal. */
+export function parseAddress(value: string): number | undefined {
+  const parts = value.trim().split(".");
+  if (parts.length > 4 || parts.some((part) => !/^(0[xX][0-9a-fA-F]+|\d+)$/.test(part))) return undefined;
+  const numbers = parts.map((part) => /^0\d/.test(part) ? parseInt(part, 8) : Number(part));
+  const last = numbers.pop()!;
+  const room = 2 ** (8 * (4 - numbers.length));
+  if (last >= room || numbers.some((part) => part > 255)) return undefined;
+  const whole = numbers.reduce((sum, part, i) => sum + part * 2 ** (24 - 8 * i), 0) + last;
+  return swap32(whole >>> 0);
+}
+
+const swap16 = (value: number) => ((value & 0xff) << 8) | ((value >>> 8) & 0xff);
+const swap32 = (value: number) => (swap16(value & 0xffff) << 16 | swap16(value >>> 16)) >>> 0;
+
+const MAX_SELECT = 64;
+
+const sockets: Handlers = {
+  WSAStartup: (call, version, data) => {
+    call.memory.setBytes(data, new Uint8Array(400));
+    call.memory.setU16(data, Math.min(version & 0xffff, 0x202));
+    call.memory.setU16(data + 2, 0x202);
+    store(call, data + 4, "WinSock 2.0", false);
+    store(call, data + 261, "Running", false);
+    call.memory.setU16(data + 390, 0x7fff);
+    return 0;
+  },
+  WSACleanup: () => 0,
+  WSAGetLastError: (call) => call.lastError,
+  WSASetLastError: (call, error) => {
+    call.lastError = error;
+  },
+  socket: (call) => call.handles.open({ kind: "socket", nonBlocking: false } as SocketObject),
+  closesocket: (call, handle) =>
+    socketOf(call, handle) && call.handles.close(handle) ? 0 : call.fail(WsaError.notSocket, SOCKET_ERROR),
+  connect: function* (call, handle, name) {
+    const socket = socketOf(call, handle);
+    if (!socket) return call.fail(WsaError.notSocket, SOCKET_ERROR);
+    call.print(`[connect] ${address(call, name)}\n`);
+    if (!socket.nonBlocking) yield { kind: "sleep", milliseconds: 500 };
+    return call.fail(WsaError.unreachable, SOCKET_ERROR);
+  },
+  bind: working,
+  listen: working,
+  shutdown: working,
+  setsockopt: working,
+  getsockopt: (call, handle, _level, _name, value, size) => {
+    if (!socketOf(call, handle)) return call.fail(WsaError.notSocket, SOCKET_ERROR);
+    if (call.memory.u32(size) < 4) return call.fail(WsaError.fault, SOCKET_ERROR);
+    call.memory.setU32(value, 0);
+    call.memory.setU32(size, 4);
+    return 0;
+  },
+  ioctlsocket: (call, handle, command, value) => {
+    const socket = socketOf(call, handle);
+    if (!socket) return call.fail(WsaError.notSocket, SOCKET_ERROR);
+    if (command === 0x8004667e) socket.nonBlocking = call.memory.u32(value) !== 0;
+    else call.memory.setU32(value, 0);
+    return 0;
+  },
+  accept: failing(WsaError.wouldBlock),
+  recv: failing(WsaError.notConnected),
+  recvfrom: failing(WsaError.wouldBlock),
+  send: failing(WsaError.notConnected),
+  sendto: (call, handle, _buffer, _length, _flags, name) => {
+    if (!socketOf(call, handle)) return call.fail(WsaError.notSocket, SOCKET_ERROR);
+    call.print(`[send] ${address(call, name)}\n`);
+    return call.fail(WsaError.unreachable, SOCKET_ERROR);
+  },
+  getpeername: failing(WsaError.notConnected),
+  getsockname: (call, handle, name, size) => {
+    if (!socketOf(call, handle)) return call.fail(WsaError.notSocket, SOCKET_ERROR);
+    call.memory.setBytes(name, new Uint8Array(16));
+    call.memory.setU16(name, 2);
+    call.memory.setU32(size, 16);
+    return 0;
+  },
+  select: function* (call, _count, read, write, errors, timeout) {
+    for (const set of [read, write, errors]) if (set) call.memory.setU32(set, 0);
+    const wait = timeout ? call.memory.u32(timeout) * 1000 + call.memory.u32(timeout + 4) / 1000 : 60000;
+    yield { kind: "sleep", milliseconds: Math.min(Math.floor(wait), 0x7fffffff) };
+    return 0;
+  },
+  __WSAFDIsSet: (call, handle, set) => {
+    const count = Math.min(call.memory.u32(set), MAX_SELECT);
+    for (let i = 0; i < count; i++) if (call.memory.u32(set + 4 + 4 * i) === handle) return 1;
+    return 0;
+  },
+  htons: (_, value) => swap16(value),
+  ntohs: (_, value) => swap16(value),
+  htonl: (_, value) => swap32(value),
+  ntohl: (_, value) => swap32(value),
+  inet_addr: (call, name) => parseAddress(text(call, name, false, 64)) ?? 0xffffffff,
+  inet_ntoa: (call, value) => {
+    const shown = [0, 8, 16, 24].map((shift) => (value >>> shift) & 255).join(".");
+    return lasting(call, `inet:${shown}`, shown, false);
+  },
+  gethostname: (call, buffer, capacity) => {
+    if (capacity <= COMPUTER.length) return call.fail(WsaError.fault, SOCKET_ERROR);
+    store(call, buffer, COMPUTER, false);
+    return 0;
+  },
+  gethostbyname: (call, name) => {
+    call.print(`[resolve] ${text(call, name, false, 256)}\n`);
+    return call.fail(WsaError.hostNotFound);
+  },
+  gethostbyaddr: (call) => call.fail(WsaError.hostNotFound),
+  getservbyname: (call) => call.fail(11004),
+  getservbyport: (call) => call.fail(11004),
+  getprotobyname: (call) => call.fail(11004),
+  getprotobynumber: (call) => call.fail(11004),
+  WSAAsyncSelect: failing(WsaError.unreachable),
+};
+
+const modern: Handlers = {
+  ...both({
+    WSASocket: () => (call) => call.handles.open({ kind: "socket", nonBlocking: false } as SocketObject),
+  }),
+  getaddrinfo: (call, name) => {
+    call.print(`[resolve] ${text(call, name, false, 256)}\n`);
+    return WsaError.hostNotFound;
+  },
+  GetAddrInfoW: (call, name) => {
+    call.print(`[resolve] ${text(call, name, true, 256)}\n`);
+    return WsaError.hostNotFound;
+  },
+  freeaddrinfo: () => 0,
+  FreeAddrInfoW: () => 0,
+  inet_pton: (call, family, name, at) => {
+    const value = family === 2 ? parseAddress(text(call, name, false, 64)) : undefined;
+    if (value === undefined) return 0;
+    call.memory.setU32(at, value);
+    return 1;
+  },
+  WSAConnect: (call, _handle, name) => {
+    call.print(`[connect] ${address(call, name)}\n`);
+    return call.fail(WsaError.unreachable, SOCKET_ERROR);
+  },
+  WSASend: failing(WsaError.notConnected),
+  WSARecv: failing(WsaError.notConnected),
+  WSAIoctl: failing(WsaError.unreachable),
+  WSACreateEvent: (call) => call.system.createEvent(true, false, ""),
+  WSACloseEvent: (call, handle) => call.handles.close(handle) ? 1 : 0,
+  WSAEventSelect: working,
+};
+
+const COMMON = {
+  accept: 1,
+  bind: 2,
+  closesocket: 3,
+  connect: 4,
+  getpeername: 5,
+  getsockname: 6,
+  getsockopt: 7,
+  htonl: 8,
+  htons: 9,
+  listen: 13,
+  ntohl: 14,
+  ntohs: 15,
+  recv: 16,
+  recvfrom: 17,
+  select: 18,
+  send: 19,
+  sendto: 20,
+  setsockopt: 21,
+  shutdown: 22,
+  socket: 23,
+  gethostbyaddr: 51,
+  gethostbyname: 52,
+  getprotobyname: 53,
+  getprotobynumber: 54,
+  getservbyname: 55,
+  getservbyport: 56,
+  gethostname: 57,
+  WSAAsyncSelect: 101,
+  WSAAsyncGetHostByAddr: 102,
+  WSAAsyncGetHostByName: 103,
+  WSACancelAsyncRequest: 108,
+  WSASetBlockingHook: 109,
+  WSAUnhookBlockingHook: 110,
+  WSAGetLastError: 111,
+  WSASetLastError: 112,
+  WSACancelBlockingCall: 113,
+  WSAIsBlocking: 114,
+  WSAStartup: 115,
+  WSACleanup: 116,
+  __WSAFDIsSet: 151,
+};
+
+export const ws2: DllDefinition = define({
+  name: "ws2_32.dll",
+  base: 0x76400000,
+  known: ws2Names,
+  handlers: [sockets, modern],
+  ordinals: { ...COMMON, ioctlsocket: 10, inet_addr: 11, inet_ntoa: 12 },
+});
+export const wsock: DllDefinition = define({
+  name: "wsock32.dll",
+  base: 0x72f00000,
+  known: wsockNames,
+  handlers: [sockets],
+  ordinals: { ...COMMON, inet_addr: 10, inet_ntoa: 11, ioctlsocket: 12 },
+});
+
+const NOT_CONNECTED = Win32.internetCannotConnect;
+const INET_E_CONNECTION = 0x800c0005;
+
+const internet: Handlers = {
+  ...both({
+    InternetOpen: () => (call) => call.handles.open({ kind: "internet" }),
+    InternetConnect: (wide) => (call, _session, server, port) => {
+      call.print(`[connect] ${text(call, server, wide, 256)}:${port & 0xffff}\n`);
+      return call.handles.open({ kind: "internet" });
+    },
+    InternetOpenUrl: (wide) => (call, _session, url) => {
+      call.print(`[url] ${text(call, url, wide, 2048)}\n`);
+      return call.fail(Win32.internetNameNotResolved);
+    },
+    HttpOpenRequest: (wide) => (call, _connection, verb, path) => {
+      call.print(`[request] ${text(call, verb, wide, 32) || "GET"} ${text(call, path, wide, 2048)}\n`);
+      return call.handles.open({ kind: "internet" });
+    },
+    HttpSendRequest: () => (call) => call.fail(Win32.internetNameNotResolved),
+    HttpSendRequestEx: () => (call) => call.fail(Win32.internetNameNotResolved),
+    HttpAddRequestHeaders: () => () => 1,
+    HttpQueryInfo: () => (call) => call.fail(12150),
+    InternetSetOption: () => () => 1,
+    InternetQueryOption: () => (call) => call.fail(12009),
+    InternetCheckConnection: () => (call) => call.fail(NOT_CONNECTED),
+    InternetGetConnectedStateEx: () => () => 0,
+    InternetCanonicalizeUrl: (wide) => (call, url, buffer, size) => {
+      const value = text(call, url, wide, 2048);
+      if (call.memory.u32(size) <= value.length) return call.fail(Win32.insufficientBuffer);
+      store(call, buffer, value, wide);
+      call.memory.setU32(size, value.length);
+      return 1;
+    },
+    InternetCrackUrl: () => (call) => call.fail(12005),
+    DeleteUrlCacheEntry: () => (call) => call.fail(2),
+    FtpOpenFile: () => (call) => call.fail(NOT_CONNECTED),
+    FtpPutFile: () => (call) => call.fail(NOT_CONNECTED),
+    FtpGetFile: () => (call) => call.fail(NOT_CONNECTED),
+  }),
+  InternetReadFile: (call, _handle, _buffer, _length, read) => {
+    call.memory.setU32(read, 0);
+    return call.fail(NOT_CONNECTED);
+  },
+  InternetCloseHandle: (call, handle) => call.handles.close(handle) ? 1 : call.fail(Win32.invalidHandle),
+  InternetGetConnectedState: (call, flags) => {
+    if (flags) call.memory.setU32(flags, 0x20);
+    return 0;
+  },
+  InternetAttemptConnect: () => NOT_CONNECTED,
+};
+
+export const wininet: DllDefinition = define({
+  name: "wininet.dll",
+  base: 0x72e00000,
+  known: wininetNames,
+  handlers: [internet],
+});
+
+export const urlmon: DllDefinition = define({
+  name: "urlmon.dll",
+  base: 0x72d00000,
+  known: urlmonNames,
+  handlers: [
+    both({
+      URLDownloadToFile: (wide) => (call, _caller, url) => {
+        call.print(`[download] ${text(call, url, wide, 2048)}\n`);
+        return INET_E_CONNECTION;
+      },
+      URLDownloadToCacheFile: (wide) => (call, _caller, url) => {
+        call.print(`[download] ${text(call, url, wide, 2048)}\n`);
+        return INET_E_CONNECTION;
+      },
+    }),
+    constant(0, "UrlMkSetSessionOption"),
+  ],
+});
+
+/** One adapter without a lease. */
+const NO_DATA = 232;
+export const iphlpapi: DllDefinition = define({
+  name: "iphlpapi.dll",
+  base: 0x72c00000,
+  known: iphlpapiNames,
+  handlers: [{
+    GetAdaptersInfo: () => NO_DATA,
+    GetAdaptersAddresses: () => NO_DATA,
+    GetNumberOfInterfaces: (call, count) => {
+      call.memory.setU32(count, 1);
+      return 0;
+    },
+    GetNetworkParams: () => NO_DATA,
+    GetIpAddrTable: () => NO_DATA,
+    GetTcpTable: () => NO_DATA,
+    GetBestInterface: () => 1231,
+  }],
+});

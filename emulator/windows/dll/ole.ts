@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+/** ole32.dll and oleaut32.dll: task memory, identifiers, BSTR and VARIANT; no classes are registered. @module */
+import type { ApiCall, DllDefinition } from "../api.ts";
+import { constant, define, type Handlers } from "./define.ts";
+import ole32Names from "./known/ole32.json" with { type: "json" };
+import oleaut32Names from "./known/oleaut32.json" with { type: "json" };
+import { pseudoRandom } from "./advapi32/crypto.ts";
+import { store, text } from "./shared/text.ts";
+
+const E_POINTER = 0x80004003;
+const CLASS_NOT_REGISTERED = 0x80040154;
+const E_INVALIDARG = 0x80070057;
+const E_OUTOFMEMORY = 0x8007000e;
+
+const hexadecimal = (value: number, digits: number) => value.toString(16).toUpperCase().padStart(digits, "0");
+
+/** `{XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX}` of the sixteen bytes at an address. */
+function guidText(call: ApiCall, at: number): string {
+  const tail = [...call.memory.bytes(at + 8, 8)].map((byte) => hexadecimal(byte, 2)).join("");
+  return `{${hexadecimal(call.memory.u32(at), 8)}-${hexadecimal(call.memory.u16(at + 4), 4)}-` +
+    `${hexadecimal(call.memory.u16(at + 6), 4)}-${tail.slice(0, 4)}-${tail.slice(4)}}`;
+}
+
+function parseGuid(call: ApiCall, value: string, at: number): number {
+  const match = /^\{?([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})\}?$/i.exec(value);
+  if (!match) return 0x800401f3;
+  call.memory.setU32(at, parseInt(match[1], 16));
+  call.memory.setU16(at + 4, parseInt(match[2], 16));
+  call.memory.setU16(at + 6, parseInt(match[3], 16));
+  const tail = match[4] + match[5];
+  for (let i = 0; i < 8; i++) call.memory.setU8(at + 8 + i, parseInt(tail.slice(2 * i, 2 * i + 2), 16));
+  return 0;
+}
+
+const noClass = (call: ApiCall, result: number) => {
+  if (result === 0) return E_POINTER;
+  call.memory.setU32(result, 0);
+  return CLASS_NOT_REGISTERED;
+};
+
+const initialise = (call: ApiCall) => {
+  const state = call.state(`ole:${call.tid}`, () => ({ count: 0 }));
+  return state.count++ === 0 ? 0 : 1;
+};
+
+const ole: Handlers = {
+  CoInitialize: initialise,
+  CoInitializeEx: initialise,
+  OleInitialize: initialise,
+  ...constant(
+    0,
+    "CoUninitialize OleUninitialize CoInitializeSecurity CoSetProxyBlanket CoFreeUnusedLibraries",
+  ),
+  ...constant(
+    0,
+    "CoRegisterClassObject CoRevokeClassObject CoLockObjectExternal RegisterDragDrop RevokeDragDrop",
+  ),
+  CoCreateInstance: (call, _class, _outer, _context, _interface, result) => noClass(call, result),
+  CoCreateInstanceEx: () => CLASS_NOT_REGISTERED,
+  CoGetClassObject: (call, _class, _context, _server, _interface, result) => noClass(call, result),
+  CoGetMalloc: (call, _context, result) => {
+    call.memory.setU32(result, 0);
+    return E_INVALIDARG;
+  },
+  CoTaskMemAlloc: (call, size) => call.heaps.allocate(call.heaps.processHeap, size, false),
+  CoTaskMemRealloc: (call, block, size) =>
+    block
+      ? call.heaps.reallocate(call.heaps.processHeap, block, size, false)
+      : call.heaps.allocate(call.heaps.processHeap, size, false),
+  CoTaskMemFree: (call, block) => {
+    if (block) call.heaps.free(call.heaps.processHeap, block);
+  },
+  CoCreateGuid: (call, at) => {
+    const bytes = pseudoRandom(call, 16);
+    bytes[7] = (bytes[7] & 15) | 0x40;
+    bytes[8] = (bytes[8] & 63) | 0x80;
+    call.memory.setBytes(at, bytes);
+    return 0;
+  },
+  StringFromGUID2: (call, at, buffer, capacity) => {
+    if (capacity < 39) return 0;
+    store(call, buffer, guidText(call, at), true);
+    return 39;
+  },
+  StringFromCLSID: (call, at, result) => stringFromGuid(call, at, result),
+  StringFromIID: (call, at, result) => stringFromGuid(call, at, result),
+  CLSIDFromString: (call, value, at) => parseGuid(call, text(call, value, true, 64), at),
+  IIDFromString: (call, value, at) => parseGuid(call, text(call, value, true, 64), at),
+  CLSIDFromProgID: () => 0x800401f3,
+  IsEqualGUID: (call, a, b) => guidText(call, a) === guidText(call, b) ? 1 : 0,
+};
+
+function stringFromGuid(call: ApiCall, at: number, result: number): number {
+  const block = call.heaps.allocate(call.heaps.processHeap, 78, false);
+  if (!block) return E_OUTOFMEMORY;
+  store(call, block, guidText(call, at), true);
+  call.memory.setU32(result, block);
+  return 0;
+}
+
+/** A BSTR: length in bytes before the text, zero behind it. */
+export function makeBstr(call: ApiCall, bytes: Uint8Array): number {
+  const block = call.heaps.allocate(call.heaps.processHeap, bytes.length + 6, true);
+  if (block === 0) return 0;
+  call.memory.setU32(block, bytes.length);
+  call.memory.setBytes(block + 4, bytes);
+  return block + 4;
+}
+
+const MAX_STRING = 0x1000000;
+const VT_BSTR = 8;
+
+const bstrOf = (call: ApiCall, at: number, bytes: number) =>
+  bytes > MAX_STRING ? 0 : makeBstr(call, at ? call.memory.bytes(at, bytes) : new Uint8Array(bytes));
+const freeBstr = (call: ApiCall, at: number) => {
+  if (at) call.heaps.free(call.heaps.processHeap, at - 4);
+};
+
+function clear(call: ApiCall, at: number): number {
+  if (call.memory.u16(at) === VT_BSTR) freeBstr(call, call.memory.u32(at + 8));
+  call.memory.setBytes(at, new Uint8Array(16));
+  return 0;
+}
+
+const automation: Handlers = {
+  SysAllocString: (call, at) => at ? bstrOf(call, at, 2 * text(call, at, true).length) : 0,
+  SysAllocStringLen: (call, at, length) => bstrOf(call, at, 2 * length),
+  SysAllocStringByteLen: (call, at, length) => bstrOf(call, at, length),
+  SysReAllocString: (call, target, at) => {
+    const made = bstrOf(call, at, 2 * text(call, at, true).length);
+    freeBstr(call, call.memory.u32(target));
+    call.memory.setU32(target, made);
+    return made ? 1 : 0;
+  },
+  SysReAllocStringLen: (call, target, at, length) => {
+    const made = bstrOf(call, at, 2 * length);
+    freeBstr(call, call.memory.u32(target));
+    call.memory.setU32(target, made);
+    return made ? 1 : 0;
+  },
+  SysFreeString: freeBstr,
+  SysStringLen: (call, at) => at ? call.memory.u32(at - 4) >>> 1 : 0,
+  SysStringByteLen: (call, at) => at ? call.memory.u32(at - 4) : 0,
+  VariantInit: (call, at) => call.memory.setBytes(at, new Uint8Array(16)),
+  VariantClear: clear,
+  VariantCopy: (call, to, from) => {
+    clear(call, to);
+    call.memory.setBytes(to, call.memory.bytes(from, 16));
+    if (call.memory.u16(from) === VT_BSTR) {
+      const source = call.memory.u32(from + 8);
+      call.memory.setU32(to + 8, source ? bstrOf(call, source, call.memory.u32(source - 4)) : 0);
+    }
+    return 0;
+  },
+  VariantChangeType: () => 0x80020005,
+  GetActiveObject: (call, _class, _reserved, result) => {
+    call.memory.setU32(result, 0);
+    return 0x800401e3;
+  },
+  LoadTypeLib: () => 0x80029c4a,
+  LoadRegTypeLib: () => 0x8002801d,
+  GetErrorInfo: (call, _reserved, result) => {
+    call.memory.setU32(result, 0);
+    return 1;
+  },
+  SetErrorInfo: () => 0,
+};
+
+/** Ordinals that old programs import oleaut32 by. */
+const ORDINALS = {
+  SysAllocString: 2,
+  SysReAllocString: 3,
+  SysAllocStringLen: 4,
+  SysReAllocStringLen: 5,
+  SysFreeString: 6,
+  SysStringLen: 7,
+  VariantInit: 8,
+  VariantClear: 9,
+  VariantCopy: 10,
+  VariantCopyInd: 11,
+  VariantChangeType: 12,
+  VariantTimeToDosDateTime: 13,
+  DosDateTimeToVariantTime: 14,
+  SafeArrayCreate: 15,
+  SafeArrayDestroy: 16,
+  SafeArrayGetDim: 17,
+  SafeArrayGetElemsize: 18,
+  SafeArrayGetUBound: 19,
+  SafeArrayGetLBound: 20,
+  SafeArrayLock: 21,
+  SafeArrayUnlock: 22,
+  SafeArrayAccessData: 23,
+  SafeArrayUnaccessData: 24,
+  SafeArrayGetElement: 25,
+  SafeArrayPutElement: 26,
+  SafeArrayCopy: 27,
+  GetActiveObject: 35,
+  VariantChangeTypeEx: 147,
+  SysStringByteLen: 149,
+  SysAllocStringByteLen: 150,
+  LoadTypeLib: 161,
+  LoadRegTypeLib: 162,
+  RegisterTypeLib: 163,
+  SystemTimeToVariantTime: 184,
+  VariantTimeToSystemTime: 185,
+  GetErrorInfo: 200,
+  SetErrorInfo: 201,
+  CreateErrorInfo: 202,
+};
+
+export const ole32: DllDefinition = define({
+  name: "ole32.dll",
+  base: 0x75a00000,
+  known: ole32Names,
+  handlers: [ole],
+  words: { IsEqualGUID: 2 },
+});
+export const oleaut32: DllDefinition = define({
+  name: "oleaut32.dll",
+  base: 0x75c00000,
+  known: oleaut32Names,
+  handlers: [automation],
+  ordinals: ORDINALS,
+});

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/** user32.dll: windows, messages, dialogs. @module */
+import type { DllDefinition } from "../../api.ts";
+import { define } from "../define.ts";
+import known from "../known/user32.json" with { type: "json" };
+import { dialogs } from "./dialogs.ts";
+import { messages } from "./messages.ts";
+import { misc } from "./misc.ts";
+import { windows } from "./windows.ts";
+
+export const user32: DllDefinition = define({
+  name: "user32.dll",
+  base: 0x76700000,
+  known,
+  handlers: [dialogs, messages, misc, windows],
+});
