@@ -108,6 +108,11 @@ export function decode(
   if (byte === 0x0f) {
     if (p >= limit) return short;
     opcode = 256 + bytes[p++];
+    // F3 and F2 come before 66 where they select an instruction.
+    if (repeat !== 0 || operand16 === code32) {
+      const selected = opcode + 256 * (repeat !== 0 ? repeat + 1 : 1);
+      if (encodings[selected].byModrm !== undefined) opcode = selected;
+    }
   }
   const encoding = encodings[opcode];
   out.opcode = opcode;

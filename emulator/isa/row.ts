@@ -10,7 +10,7 @@ import type { Builder, Place, Size, Variant } from "./ir.ts";
  * How an operand is encoded, in the SDM's letters (volume 2, appendix A): E ModRM operand, G register of ModRM, M memory
  * only, R register only, I immediate, J relative, O offset, Z register in the opcode, A far pointer, S/C/D segment,
  * control, debug register; sizes b, w, d, v (16 or 32), z, q, p. `Is` is a sign-extended byte. A register name
- * or `1` stands for itself.
+ * or `1` stands for itself. P and V are an MMX and an XMM register, Q and W the same or memory.
  */
 export type OperandSpec =
   | "Eb"
@@ -48,7 +48,11 @@ export type OperandSpec =
   | "Dd"
   | "Rd"
   | "Ap"
-  | "Iv"; // deno-fmt-ignore
+  | "Iv"
+  | "P"
+  | "Q"
+  | "V"
+  | "W"; // deno-fmt-ignore
 
 /** What a row says beyond encoding and semantics. */
 export interface RowOptions {

@@ -11,6 +11,7 @@ import { controlRows } from "./rows/control.ts";
 import { dataRows } from "./rows/data.ts";
 import { floatRows } from "./rows/float.ts";
 import { muldivRows } from "./rows/muldiv.ts";
+import { mmxRows, sseRows } from "./rows/simd.ts";
 import { shiftRows } from "./rows/shift.ts";
 import { stringRows } from "./rows/string.ts";
 import { systemRows } from "./rows/system.ts";
@@ -36,6 +37,8 @@ export const rows: readonly Row[] = [
   ...controlRows,
   ...systemRows,
   ...floatRows,
+  ...mmxRows,
+  ...sseRows,
 ].map((source, id) => makeRow(id, source));
 export const undefinedRow = rows[0];
 export const unsupportedRow = rows[1];
@@ -48,18 +51,21 @@ export const handlerCount = rows.reduce((next, row) => {
   return next + row.variants.length;
 }, FIXED_HANDLERS);
 
+/** Prefixes that select another instruction behind 0F, in the order of their encodings. */
+const MANDATORY = ["66", "f3", "f2"];
+
 /** What the decoder does for one opcode: nothing known, a row without ModRM, or a row for each ModRM byte. */
 export interface Encoding {
   row?: Row;
   byModrm?: Row[];
 }
 
-const usesModrm = (o: OperandSpec) => "EGMRSCD".includes(o[0]) && !["CL", "DX"].includes(o);
+const usesModrm = (o: OperandSpec) => "EGMRSCDPQVW".includes(o[0]) && !["CL", "DX"].includes(o);
 const memoryOnly = (row: Row) => row.operands.some((o) => o[0] === "M");
 
-/** Encodings by opcode: 0–255 one-byte, 256–511 behind 0F. */
+/** Encodings by opcode: 0–255 one-byte, 256–511 behind 0F, then behind 66 0F, F3 0F and F2 0F. */
 export const encodings: readonly Encoding[] = (() => {
-  const table: Encoding[] = Array.from({ length: 512 }, () => ({}));
+  const table: Encoding[] = Array.from({ length: 1280 }, () => ({}));
   const group = (opcode: number) => (table[opcode].byModrm ??= new Array<Row>(256).fill(undefinedRow));
   const fill = (opcode: number, row: Row, from: number, to: number, digit = -1) => {
     const entries = group(opcode);
@@ -75,13 +81,23 @@ export const encodings: readonly Encoding[] = (() => {
     0xfe,
   ]];
   for (const [from, to] of later) for (let o = from; o <= to; o++) fill(256 + o, unsupportedRow, 0, 256);
+  // Where a prefix selects an instruction, the forms without a row of their own are as unsupported.
+  for (const row of rows) {
+    const parts = row.opcode.split(" ");
+    if (parts[1] !== "0f" || parts.length < 3) continue;
+    const opcode = 512 + 256 * MANDATORY.indexOf(parts[0]) + parseInt(parts[2], 16);
+    if (table[opcode].byModrm === undefined) fill(opcode, unsupportedRow, 0, 256);
+  }
   for (const o of [0x38, 0x3a]) fill(256 + o, unsupportedRow, 0, 256);
   fill(256 + 0xc7, unsupportedRow, 0xc0, 256, 6);
   fill(256 + 0xc7, unsupportedRow, 0xc0, 256, 7);
   for (const row of rows) {
     if (row.opcode === "") continue;
     const parts = row.opcode.split(" ");
-    const escape = parts[0] === "0f" ? 256 : 0;
+    const prefixed = parts.length > 1 && parts[1] === "0f"
+      ? 512 + 256 * MANDATORY.indexOf(parts.shift()!)
+      : 0;
+    const escape = prefixed || (parts[0] === "0f" ? 256 : 0);
     const opcode = escape + parseInt(parts[escape ? 1 : 0], 16);
     const extra = parts[escape ? 2 : 1];
     if (extra === undefined) {

@@ -110,6 +110,9 @@ export class Core {
   readonly #modes = new Map<string, Mode>();
 
   readonly fpu = new Fpu();
+  /** Eight XMM registers of four words, and their control and status. */
+  readonly xmm = new Int32Array(32);
+  mxcsr = 0x1f80;
 
   constructor(memory: LinearMemory, area: number) {
     this.memory = memory;

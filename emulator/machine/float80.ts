@@ -31,6 +31,9 @@ export interface Environment {
   rounding: number;
   /** Bits of the significand: 24, 53 or 64 (the PC field). */
   precision: number;
+  /** Range of exponents when it is not that of 80-bit numbers. */
+  least?: number;
+  most?: number;
   /** Collected {@link FloatFlag}s and {@link ROUNDED_UP}. */
   flags: number;
 }
@@ -40,7 +43,6 @@ interface Format {
   readonly least: number;
   readonly most: number;
 }
-const EXTENDED = (precision: number): Format => ({ precision, least: -16382, most: 16383 });
 const DOUBLE: Format = { precision: 53, least: -1022, most: 1023 };
 const SINGLE: Format = { precision: 24, least: -126, most: 127 };
 const BIAS = 16383, TOP = 0x7fff;
@@ -67,8 +69,8 @@ export function bitLength(v: bigint): number {
   return hex.length * 4 - (Math.clz32(parseInt(hex[0], 16)) - 28);
 }
 
-/** A finite number as integer times a power of two. */
-const power = (a: Float80): number => (a.exponent === 0 ? 1 : a.exponent) - BIAS - 63;
+/** A finite number is its significand times two to this power. */
+export const power = (a: Float80): number => (a.exponent === 0 ? 1 : a.exponent) - BIAS - 63;
 
 interface Rounded {
   /** Significand, its lowest bit worth 2^exponent. Zero when everything was lost. */
@@ -133,7 +135,8 @@ export function pack(
   precision = env.precision,
 ): Float80 {
   if (value === 0n) return zero(sign);
-  const r = round(sign, value, exponent, EXTENDED(precision), env);
+  const format = { precision, least: env.least ?? -16382, most: env.most ?? 16383 };
+  const r = round(sign, value, exponent, format, env);
   if (r.overflow) {
     if (toInfinity(sign, env)) {
       env.flags |= ROUNDED_UP;
@@ -141,7 +144,7 @@ export function pack(
     }
     return {
       sign,
-      exponent: TOP - 1,
+      exponent: format.most + BIAS,
       significand: ((1n << BigInt(precision)) - 1n) << BigInt(64 - precision),
     };
   }

@@ -6,6 +6,8 @@ import { dataHelpers } from "./data.ts";
 import { floatHelpers } from "./float.ts";
 import type { Helper } from "./helper.ts";
 import { portHelpers } from "./ports.ts";
+import { simdFloatHelpers } from "./simd_float.ts";
+import { simdIntegerHelpers } from "./simd_integer.ts";
 import { systemHelpers } from "./system.ts";
 
 export const helpers: Readonly<Record<string, Helper>> = {
@@ -14,5 +16,7 @@ export const helpers: Readonly<Record<string, Helper>> = {
   ...dataHelpers,
   ...floatHelpers,
   ...portHelpers,
+  ...simdFloatHelpers,
+  ...simdIntegerHelpers,
   ...systemHelpers,
 };

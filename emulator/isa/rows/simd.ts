@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * MMX, SSE and SSE2 (SDM volume 1, chapters 9 to 11). Helpers find the operation by opcode; what has no row
+ * (approximations RCP and RSQRT, everything after SSE2) ends as unsupported.
+ *
+ * @module
+ */
+import type { RowSource } from "../row.ts";
+
+const PACKED: Record<number, string> = {
+  0x60: "punpcklbw",
+  0x61: "punpcklwd",
+  0x62: "punpckldq",
+  0x63: "packsswb",
+  0x64: "pcmpgtb",
+  0x65: "pcmpgtw",
+  0x66: "pcmpgtd",
+  0x67: "packuswb",
+  0x68: "punpckhbw",
+  0x69: "punpckhwd",
+  0x6a: "punpckhdq",
+  0x6b: "packssdw",
+  0x74: "pcmpeqb",
+  0x75: "pcmpeqw",
+  0x76: "pcmpeqd",
+  0xd1: "psrlw",
+  0xd2: "psrld",
+  0xd3: "psrlq",
+  0xd4: "paddq",
+  0xd5: "pmullw",
+  0xd8: "psubusb",
+  0xd9: "psubusw",
+  0xda: "pminub",
+  0xdb: "pand",
+  0xdc: "paddusb",
+  0xdd: "paddusw",
+  0xde: "pmaxub",
+  0xdf: "pandn",
+  0xe0: "pavgb",
+  0xe1: "psraw",
+  0xe2: "psrad",
+  0xe3: "pavgw",
+  0xe4: "pmulhuw",
+  0xe5: "pmulhw",
+  0xe8: "psubsb",
+  0xe9: "psubsw",
+  0xea: "pminsw",
+  0xeb: "por",
+  0xec: "paddsb",
+  0xed: "paddsw",
+  0xee: "pmaxsw",
+  0xef: "pxor",
+  0xf1: "psllw",
+  0xf2: "pslld",
+  0xf3: "psllq",
+  0xf4: "pmuludq",
+  0xf5: "pmaddwd",
+  0xf6: "psadbw",
+  0xf8: "psubb",
+  0xf9: "psubw",
+  0xfa: "psubd",
+  0xfb: "psubq",
+  0xfc: "paddb",
+  0xfd: "paddw",
+  0xfe: "paddd",
+}; // deno-fmt-ignore
+const SHIFTS: [opcode: number, digit: number, name: string][] = [
+  [0x71, 2, "psrlw"], [0x71, 4, "psraw"], [0x71, 6, "psllw"], [0x72, 2, "psrld"], [0x72, 4, "psrad"],
+  [0x72, 6, "pslld"], [0x73, 2, "psrlq"], [0x73, 6, "psllq"],
+]; // deno-fmt-ignore
+const FLOAT: Record<number, string> = {
+  0x51: "sqrt", 0x58: "add", 0x59: "mul", 0x5c: "sub", 0x5d: "min", 0x5e: "div", 0x5f: "max",
+}; // deno-fmt-ignore
+/** Prefix of each of the four float types. */
+const TYPES: [prefix: string, suffix: string][] = [["", "ps"], ["66 ", "pd"], ["f3 ", "ss"], ["f2 ", "sd"]];
+const hex = (n: number) => n.toString(16).padStart(2, "0");
+const packed = Object.entries(PACKED).map(([o, name]): [string, string] => [hex(Number(o)), name]);
+
+export const mmxRows: RowSource[] = [
+  ...packed.map(([o, name]): RowSource => [`0f ${o}`, name, "P,Q", "mmxPacked"]),
+  ...SHIFTS.map(([o, digit, name]): RowSource => [`0f ${hex(o)} /${digit}r`, name, "Q,Ib", "mmxShift"]),
+  ["0f 6e", "movd", "P,Ed", "mmxLoad32"],
+  ["0f 7e", "movd", "Ed,P", "mmxStore32"],
+  ["0f 6f", "movq", "P,Q", "mmxLoad"],
+  ["0f 7f", "movq", "Q,P", "mmxStore"],
+  ["0f e7", "movntq", "M,P", "mmxStore"],
+  ["0f 70", "pshufw", "P,Q,Ib", "mmxShuffle"],
+  ["0f c4", "pinsrw", "P,Ew,Ib", "mmxInsert"],
+  ["0f c5", "pextrw", "Gd,Q,Ib", "mmxExtract"],
+  ["0f d7", "pmovmskb", "Gd,Q", "mmxMask"],
+  ["0f f7", "maskmovq", "P,Q", "mmxMaskedStore"],
+  ["0f 77", "emms", "", "emms"],
+];
+
+export const sseRows: RowSource[] = [
+  ...packed.map(([o, name]): RowSource => [`66 0f ${o}`, name, "V,W", "ssePacked"]),
+  ["66 0f 6c", "punpcklqdq", "V,W", "ssePacked"],
+  ["66 0f 6d", "punpckhqdq", "V,W", "ssePacked"],
+  ...SHIFTS.map(([o, digit, name]): RowSource => [`66 0f ${hex(o)} /${digit}r`, name, "W,Ib", "sseShift"]),
+  ["66 0f 73 /3r", "psrldq", "W,Ib", "sseShift"],
+  ["66 0f 73 /7r", "pslldq", "W,Ib", "sseShift"],
+  ...Object.entries(FLOAT).flatMap(([o, name]) =>
+    TYPES.map((
+      [prefix, suffix],
+    ): RowSource => [`${prefix}0f ${hex(Number(o))}`, name + suffix, "V,W", "sseArithmetic"])
+  ),
+  ...TYPES.map(([prefix, suffix]): RowSource => [`${prefix}0f c2`, `cmp${suffix}`, "V,W,Ib", "sseCompare"]),
+  ["0f 2e", "ucomiss", "V,W", "sseOrder"],
+  ["66 0f 2e", "ucomisd", "V,W", "sseOrder"],
+  ["0f 2f", "comiss", "V,W", "sseOrder"],
+  ["66 0f 2f", "comisd", "V,W", "sseOrder"],
+  ...["", "66 "].flatMap((prefix, i): RowSource[] => {
+    const suffix = i === 0 ? "ps" : "pd";
+    return [
+      [`${prefix}0f 10`, `movu${suffix}`, "V,W", "sseLoadUnaligned"],
+      [`${prefix}0f 11`, `movu${suffix}`, "W,V", "sseStoreUnaligned"],
+      [`${prefix}0f 12`, `movl${suffix}`, "V,M", "sseLoadLow"],
+      [`${prefix}0f 13`, `movl${suffix}`, "M,V", "sseStoreLow"],
+      [`${prefix}0f 14`, `unpckl${suffix}`, "V,W", "sseUnpack"],
+      [`${prefix}0f 15`, `unpckh${suffix}`, "V,W", "sseUnpack"],
+      [`${prefix}0f 16`, `movh${suffix}`, "V,M", "sseLoadHigh"],
+      [`${prefix}0f 17`, `movh${suffix}`, "M,V", "sseStoreHigh"],
+      [`${prefix}0f 28`, `mova${suffix}`, "V,W", "sseLoad"],
+      [`${prefix}0f 29`, `mova${suffix}`, "W,V", "sseStore"],
+      [`${prefix}0f 2b`, `movnt${suffix}`, "M,V", "sseStore"],
+      [`${prefix}0f 50`, `movmsk${suffix}`, "Gd,W", "sseSigns"],
+      [`${prefix}0f 54`, `and${suffix}`, "V,W", "sseLogic"],
+      [`${prefix}0f 55`, `andn${suffix}`, "V,W", "sseLogic"],
+      [`${prefix}0f 56`, `or${suffix}`, "V,W", "sseLogic"],
+      [`${prefix}0f 57`, `xor${suffix}`, "V,W", "sseLogic"],
+      [`${prefix}0f c6`, `shuf${suffix}`, "V,W,Ib", "sseShuffleFloat"],
+      [`${prefix}0f 2a`, `cvtpi2${suffix}`, "V,Q", "sseFromPacked"],
+      [`${prefix}0f 2c`, `cvtt${suffix}2pi`, "P,W", "sseToPacked"],
+      [`${prefix}0f 2d`, `cvt${suffix}2pi`, "P,W", "sseToPacked"],
+    ];
+  }),
+  ["0f 12 /0r", "movhlps", "V,W", "sseLoadLow"],
+  ["0f 16 /0r", "movlhps", "V,W", "sseLoadHigh"],
+  ...["f3", "f2"].flatMap((prefix): RowSource[] => {
+    const suffix = prefix === "f3" ? "ss" : "sd";
+    return [
+      [`${prefix} 0f 10`, `mov${suffix}`, "V,W", "sseLoadScalar"],
+      [`${prefix} 0f 11`, `mov${suffix}`, "W,V", "sseStoreScalar"],
+      [`${prefix} 0f 2a`, `cvtsi2${suffix}`, "V,Ed", "sseFromInteger"],
+      [`${prefix} 0f 2c`, `cvtt${suffix}2si`, "Gd,W", "sseToInteger"],
+      [`${prefix} 0f 2d`, `cvt${suffix}2si`, "Gd,W", "sseToInteger"],
+    ];
+  }),
+  ["0f 5a", "cvtps2pd", "V,W", "sseConvert"],
+  ["66 0f 5a", "cvtpd2ps", "V,W", "sseConvert"],
+  ["f3 0f 5a", "cvtss2sd", "V,W", "sseConvert"],
+  ["f2 0f 5a", "cvtsd2ss", "V,W", "sseConvert"],
+  ["0f 5b", "cvtdq2ps", "V,W", "sseConvertPacked"],
+  ["66 0f 5b", "cvtps2dq", "V,W", "sseConvertPacked"],
+  ["f3 0f 5b", "cvttps2dq", "V,W", "sseConvertPacked"],
+  ["66 0f e6", "cvttpd2dq", "V,W", "sseConvertPacked"],
+  ["f3 0f e6", "cvtdq2pd", "V,W", "sseConvertPacked"],
+  ["f2 0f e6", "cvtpd2dq", "V,W", "sseConvertPacked"],
+  ["66 0f 6e", "movd", "V,Ed", "sseLoad32"],
+  ["66 0f 7e", "movd", "Ed,V", "sseStore32"],
+  ["f3 0f 7e", "movq", "V,W", "sseLoadQuad"],
+  ["66 0f d6", "movq", "W,V", "sseStoreQuad"],
+  ["66 0f 6f", "movdqa", "V,W", "sseLoad"],
+  ["66 0f 7f", "movdqa", "W,V", "sseStore"],
+  ["f3 0f 6f", "movdqu", "V,W", "sseLoadUnaligned"],
+  ["f3 0f 7f", "movdqu", "W,V", "sseStoreUnaligned"],
+  ["66 0f e7", "movntdq", "M,V", "sseStore"],
+  ["66 0f 70", "pshufd", "V,W,Ib", "sseShuffle"],
+  ["f3 0f 70", "pshufhw", "V,W,Ib", "sseShuffle"],
+  ["f2 0f 70", "pshuflw", "V,W,Ib", "sseShuffle"],
+  ["66 0f c4", "pinsrw", "V,Ew,Ib", "sseInsert"],
+  ["66 0f c5", "pextrw", "Gd,W,Ib", "sseExtract"],
+  ["66 0f d7", "pmovmskb", "Gd,W", "sseMask"],
+  ["66 0f f7", "maskmovdqu", "V,W", "sseMaskedStore"],
+  ["f2 0f d6", "movdq2q", "P,W", "sseToMmx"],
+  ["f3 0f d6", "movq2dq", "V,Q", "sseFromMmx"],
+  ["0f c3", "movnti", "Md,Gd", "storeRegister"],
+  ["0f ae /0", "fxsave", "M", "fxsave"],
+  ["0f ae /1", "fxrstor", "M", "fxrstor"],
+  ["0f ae /2", "ldmxcsr", "Md", "loadMxcsr"],
+  ["0f ae /3", "stmxcsr", "Md", "storeMxcsr"],
+  ["0f ae /5r", "lfence", "", "fence"],
+  ["0f ae /6r", "mfence", "", "fence"],
+  ["0f ae /7r", "sfence", "", "fence"],
+  ["0f ae /7", "clflush", "M", "flushLine"],
+];
