@@ -78,7 +78,7 @@ export const knownErrors: readonly KnownError[] = [
       what[0].startsWith("flags"),
   },
   {
-    reason: "x87 exception flags and C1: Unicorn leaves them out (the host CPU test has them)",
+    reason: "exception flags and C1 of x87, MXCSR: Unicorn leaves them out (the host CPU test has them)",
     applies: ({ what, memory }) =>
       what.length === 1 && memory.length > 0 && onlyStatus(memory, X87_EXCEPTIONS),
   },
@@ -98,6 +98,17 @@ export const knownErrors: readonly KnownError[] = [
       "FPREM, FPREM1, FSCALE by way of doubles, and unnormal numbers by FLD m80: the host CPU test decides",
     applies: ({ instruction, memory, what }) =>
       /^(fprem1?|fscale|fld m80)$/.test(instruction.name) && what.length === 1 && memory.length > 0,
+  },
+  {
+    reason:
+      "SSE arithmetic on two NaNs gives the first (SDM volume 1, 4.8.3.5); Unicorn follows the x87's rule",
+    applies: ({ instruction, what, memory }) =>
+      /^(0|66|f2|f3) 0f 5[89ce]$/.test(instruction.name) && what.length === 1 && memory.length > 0 &&
+      memory.every(({ address, unicorn, umbra }) =>
+        address === STATUS
+          ? ((unicorn ^ umbra) & ~X87_EXCEPTIONS) === 0
+          : (umbra & 0x7f80_0000) === 0x7f80_0000 || address % 8 === 0
+      ),
   },
   {
     reason: "FCOMI and its kin clear OF, SF and AF; Unicorn leaves them",

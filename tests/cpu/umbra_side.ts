@@ -103,7 +103,8 @@ export class UmbraSide {
   /** Protected mode, ring 3. */
   #reset(): void {
     const { cpu } = this;
-    cpu.cr0 = 0x80010031;
+    cpu.cr0 = 0x80010031; // PG, WP, NE, ET, PE
+    cpu.cr4 = 0x620; // PAE, OSFXSR, OSXMMEXCPT
     cpu.gdtr = { base: GDT, limit: 0x2f };
     cpu.idtr = { base: IDT, limit: 32 * 8 - 1 };
     cpu.loadTaskRegister(TASK);
