@@ -174,13 +174,25 @@ struct umbra_domain {
 extern const struct umbra_ops *umbra_ops;
 extern char umbra_host_name[32];
 
-/* monitor.c */
+/* domain.c */
 struct umbra_domain *umbra_domain_find(uint32_t id);
+uint64_t umbra_tsc(const struct umbra_domain *domain, uint32_t vcpu);
 void umbra_domain_hold(struct umbra_domain *domain, uint32_t vcpu);
 void umbra_domain_release(struct umbra_domain *domain);
 int umbra_domain_watch(struct umbra_domain *domain, const struct umbra_watch *watch);
 void umbra_domain_unwatch(struct umbra_domain *domain);
 void umbra_domain_pump(struct umbra_domain *domain);
+
+/* monitor.c */
+/* The old shadow entry maps the same frame and has that right already: PTE_WRITE, or PTE_NX for execution. */
+bool umbra_had(const struct umbra_access *access, uint64_t right);
+
+/* turn.c */
+/* Reads a frame into domain->page. */
+bool umbra_read_page(struct umbra_domain *domain, uint32_t mfn);
+/* A fetch by a watched process, or of a tracked frame (else null); returns as umbra_fault. */
+int umbra_fetch_fault(struct umbra_domain *domain, struct umbra_vcpu_state *state, struct umbra_access *access,
+                      struct umbra_frame *frame);
 
 /* frames.c */
 int umbra_frames_open(struct umbra_domain *domain);
@@ -189,7 +201,6 @@ struct umbra_frame *umbra_frame_find(struct umbra_domain *domain, uint32_t mfn);
 /* Finds or adds; null when the table is full of frames that must not be forgotten. */
 struct umbra_frame *umbra_frame_track(struct umbra_domain *domain, uint32_t mfn);
 void umbra_frame_drop(struct umbra_domain *domain, struct umbra_frame *frame);
-uint64_t umbra_tsc(const struct umbra_domain *domain, uint32_t vcpu);
 
 /* hash.c */
 uint64_t umbra_hash(const uint8_t *page);

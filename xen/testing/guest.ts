@@ -45,6 +45,9 @@ interface Exports {
   umbra_hypercall(caller: number, command: number, low: number, high: number): number;
 }
 
+/** The monitor's module, compiled once. */
+let compiled: WebAssembly.Module | undefined;
+
 /** The guest, domain 1 with one vCPU. */
 export class TestGuest {
   readonly memory: Uint8Array;
@@ -464,8 +467,8 @@ export class TestGuest {
         return 0;
       },
     };
-    const module = new WebAssembly.Module(asset("monitor.wasm"));
-    return new WebAssembly.Instance(module, { env: env as unknown as WebAssembly.ModuleImports })
+    compiled ??= new WebAssembly.Module(asset("monitor.wasm"));
+    return new WebAssembly.Instance(compiled, { env: env as unknown as WebAssembly.ModuleImports })
       .exports as unknown as Exports;
   }
 }
