@@ -160,4 +160,12 @@ Deno.test("what the user aborts is incomplete and no failure of the engine", asy
   const [finding] = await scanner.scan(unit, AbortSignal.abort());
   assert.deepEqual([finding.status, finding.detail], ["incomplete", "aborted"]);
   assert.equal(scanner.engines()[0].state, "ready");
+  const controller = new AbortController();
+  const cut = engine("cut", () => {
+    controller.abort();
+    return { status: "incomplete", threats: [], detail: "aborted" };
+  });
+  const other = await startScanner([cut], { timeout: 1000, failures: 1 });
+  await other.scan(unit, controller.signal);
+  assert.equal(other.engines()[0].state, "ready");
 });

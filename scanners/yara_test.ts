@@ -93,3 +93,17 @@ Deno.test("rule paths that hold no rules are refused", () =>
     assert.throws(() => readYaraSources([join(folder, "empty")]), /no \.yar or \.yara file/);
     assert.throws(() => readYaraSources([join(folder, "missing")]), InputError);
   }));
+
+Deno.test("a rule that takes for ever is ended in time, holds up no other unit, and does not delay close", () =>
+  withFiles({
+    "slow.yar": "rule slow { condition: filesize > 10 and for all i in (0..100000000000) : (i >= 0) }",
+  }, async (folder) => {
+    const engine = new YaraEngine({ rules: [folder] });
+    await engine.start();
+    const { status } = await engine.scan(unit("this unit is long"), { timeout: 300 });
+    assert.equal(status, "incomplete");
+    assert.equal((await engine.scan(unit("short"), { timeout: 20_000 })).status, "clean");
+    const hanging = engine.scan(unit("this unit is long"), { timeout: 60_000 });
+    setTimeout(() => engine.close(), 100);
+    assert.deepEqual(await hanging, { status: "incomplete", threats: [], detail: "closed" });
+  }));

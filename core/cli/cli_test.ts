@@ -160,6 +160,13 @@ test("a sample that is malicious as it lies on the disk is, whatever it does", a
   assert.equal(report.units, 1);
 });
 
+test("a process of which nothing was captured is as clean as its file", async (_folder, sample) => {
+  const ran = await umbra(["emulate", sample, "--json"], {
+    steps: [{ events: [{ kind: "process-start" }] }, EXITED],
+  });
+  assert.deepEqual(JSON.parse(ran.out).processes.map((one: { verdict: string }) => one.verdict), ["clean"]);
+});
+
 /** name, steps, options, exit code, verdict, reason. */
 const ENDS: readonly (readonly [
   string,
