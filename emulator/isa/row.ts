@@ -78,7 +78,7 @@ export interface RowOptions {
 export interface Row extends RowOptions {
   /** Position in the table. */
   readonly id: number;
-  /** Opcode bytes in hex; `/4` a ModRM digit, `/4r` with register forms only; a third byte in full for rows that have one ModRM value only. */
+  /** Opcode bytes in hex; `/4` a ModRM digit, `/4r` its register forms only, `/r` all register forms; a third byte in full for rows that have one ModRM value only. */
   readonly opcode: string;
   readonly mnemonic: string;
   readonly operands: readonly OperandSpec[];

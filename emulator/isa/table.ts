@@ -80,13 +80,10 @@ export const encodings: readonly Encoding[] = (() => {
     0xd0,
     0xfe,
   ]];
-  for (const [from, to] of later) for (let o = from; o <= to; o++) fill(256 + o, unsupportedRow, 0, 256);
-  // Where a prefix selects an instruction, the forms without a row of their own are as unsupported.
-  for (const row of rows) {
-    const parts = row.opcode.split(" ");
-    if (parts[1] !== "0f" || parts.length < 3) continue;
-    const opcode = 512 + 256 * MANDATORY.indexOf(parts[0]) + parseInt(parts[2], 16);
-    if (table[opcode].byModrm === undefined) fill(opcode, unsupportedRow, 0, 256);
+  for (const [from, to] of later) {
+    for (let o = from; o <= to; o++) {
+      for (const map of [256, 512, 768, 1024]) fill(map + o, unsupportedRow, 0, 256);
+    }
   }
   for (const o of [0x38, 0x3a]) fill(256 + o, unsupportedRow, 0, 256);
   fill(256 + 0xc7, unsupportedRow, 0xc0, 256, 6);
@@ -104,9 +101,15 @@ export const encodings: readonly Encoding[] = (() => {
       if (!row.operands.some(usesModrm)) table[opcode].row = row;
       else fill(opcode, row, 0, memoryOnly(row) ? 0xc0 : 256);
     } else if (extra.startsWith("/")) {
-      // `/4r` is the register forms only.
+      // `/4r` is the register forms only, `/r` those of all digits.
       const registers = extra.endsWith("r");
-      fill(opcode, row, registers ? 0xc0 : 0, memoryOnly(row) ? 0xc0 : 256, Number(extra[1]));
+      fill(
+        opcode,
+        row,
+        registers ? 0xc0 : 0,
+        memoryOnly(row) ? 0xc0 : 256,
+        extra === "/r" ? -1 : Number(extra[1]),
+      );
     } else group(opcode)[parseInt(extra, 16)] = row;
   }
   return table;

@@ -16,11 +16,13 @@ export const floatRows: RowSource[] = [
   ...ARITHMETIC.flatMap((name, digit): RowSource[] => {
     const compares = digit === 2 || digit === 3;
     const helper = compares ? "fcom" : "farith";
-    const popping: RowSource[] = compares ? [] : [[`de /${digit}r`, `${name}p`, "", helper]];
+    // With ST(i) as destination the encodings of the reversed forms are exchanged.
+    const other = ARITHMETIC[digit < 4 ? digit : digit ^ 1];
+    const popping: RowSource[] = compares ? [] : [[`de /${digit}r`, `${other}p`, "", helper]];
     return [
       [`d8 /${digit}r`, name, "", helper],
       [`d8 /${digit}`, name, "Md", helper],
-      [`dc /${digit}r`, name, "", helper],
+      [`dc /${digit}r`, other, "", helper],
       [`dc /${digit}`, name, "Mq", helper],
       [`da /${digit}`, `fi${name.slice(1)}`, "Md", helper],
       [`de /${digit}`, `fi${name.slice(1)}`, "Mw", helper],
