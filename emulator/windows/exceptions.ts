@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { PAGE_SIZE } from "../machine/types.ts";
 import type { Request } from "./api.ts";
 import type { KernelCall } from "./api_call.ts";
 import { get32, put32 } from "./bytes.ts";
@@ -125,19 +126,21 @@ function* walkChain(
   const nestedHandler = kernel.symbol("ntdll.dll", "NestedExceptionHandler");
   const finalHandler = kernel.symbol("ntdll.dll", "FinalExceptionHandler");
   const dispatcher = call.reserve(8);
+  const chain = new Chain(call);
   let flags = memory.u32(record + Record.flags);
   let nestedUntil = 0;
   let frame = memory.u32(call.teb + Teb.exceptionList);
   for (let walked = 0; frame !== CHAIN_END; walked++) {
-    if (walked > MAX_FRAMES || !validFrame(call, frame)) {
+    if (walked > MAX_FRAMES || !chain.isValid(frame)) {
       memory.setU32(record + Record.flags, flags | ExceptionFlag.stackInvalid);
       return false;
     }
-    const handler = memory.u32(frame + 4);
+    const handler = chain.handler(frame);
     let disposition: number = Disposition.continueSearch;
+    let establisher = 0;
     if (handler === nestedHandler) {
       // An exception inside a handler: frames up to the one being handled are in a nested call.
-      memory.setU32(dispatcher, memory.u32(frame + 8));
+      establisher = chain.establisher(frame);
       disposition = Disposition.nested;
     } else if (handler === finalHandler) {
       const filter = call.process.unhandledFilter;
@@ -148,25 +151,26 @@ function* walkChain(
     } else {
       memory.setU32(record + Record.flags, flags);
       disposition = yield executeHandler(call, [record, frame, context, dispatcher, handler, nestedHandler]);
+      chain.refresh();
+      if (disposition === Disposition.nested) establisher = memory.u32(dispatcher);
     }
     if (nestedUntil === frame) {
       flags &= ~ExceptionFlag.nestedCall;
       nestedUntil = 0;
     }
     if (disposition === Disposition.continueExecution) {
-      if (flags & ExceptionFlag.noncontinuable) {
-        raiseHere(call, Status.noncontinuable);
-      } else continueWith(call, context);
+      if (flags & ExceptionFlag.noncontinuable) raiseHere(call, Status.noncontinuable);
+      else continueWith(call, context);
       return true;
     }
     if (disposition === Disposition.nested) {
       flags |= ExceptionFlag.nestedCall;
-      nestedUntil = Math.max(nestedUntil, memory.u32(dispatcher));
+      nestedUntil = Math.max(nestedUntil, establisher);
     } else if (disposition !== Disposition.continueSearch) {
       raiseHere(call, Status.invalidDisposition);
       return true;
     }
-    frame = memory.u32(frame);
+    frame = chain.next(frame);
   }
   return false;
 }
@@ -179,14 +183,54 @@ function raiseHere(call: KernelCall, code: number): void {
   call.raise(code, ExceptionFlag.noncontinuable, []);
 }
 
-/** A registration record lies on the thread's stack, aligned; its handler does not. */
-function validFrame(call: KernelCall, frame: number): boolean {
-  const { memory, teb } = call;
-  const base = memory.u32(teb + Teb.stackBase);
-  const limit = memory.u32(teb + Teb.stackLimit);
-  if (frame % 4 !== 0 || frame < limit || frame + 8 > base) return false;
-  const handler = memory.u32(frame + 4);
-  return handler < limit || handler >= base;
+/**
+ * The registration records on a thread's stack. Thousands can stand there (handlers that fault again and
+ * again), so that the stack is read by pages, anew whenever guest code ran.
+ */
+class Chain {
+  private base = 0;
+  private limit = 0;
+  private page = 0;
+  private bytes: Uint8Array = new Uint8Array(0);
+
+  constructor(private readonly call: KernelCall) {
+    this.refresh();
+  }
+
+  /** Guest code ran: nothing that was read counts any more. */
+  refresh(): void {
+    const { memory, teb } = this.call;
+    this.base = memory.u32(teb + Teb.stackBase);
+    this.limit = memory.u32(teb + Teb.stackLimit);
+    this.page = 0;
+  }
+
+  /** A record lies on the thread's stack, aligned; its handler does not. */
+  isValid(frame: number): boolean {
+    if (frame % 4 !== 0 || frame < this.limit || frame + 8 > this.base) return false;
+    const handler = this.handler(frame);
+    return handler < this.limit || handler >= this.base;
+  }
+
+  next(frame: number): number {
+    return this.word(frame);
+  }
+  handler(frame: number): number {
+    return this.word(frame + 4);
+  }
+  /** In a nested record: the frame whose handler was running. */
+  establisher(frame: number): number {
+    return this.word(frame + 8);
+  }
+
+  private word(address: number): number {
+    const page = address - address % PAGE_SIZE;
+    if (page !== this.page) {
+      this.bytes = this.call.memory.bytes(page, PAGE_SIZE);
+      this.page = page;
+    }
+    return get32(this.bytes, address - page);
+  }
 }
 
 /** RtlUnwind: calls the handlers of the frames above the target with the unwinding flag, takes them off. */
@@ -214,21 +258,23 @@ export function* unwind(
   const nestedHandler = call.kernel.symbol("ntdll.dll", "NestedExceptionHandler");
   const finalHandler = call.kernel.symbol("ntdll.dll", "FinalExceptionHandler");
   const dispatcher = call.reserve(8);
+  const chain = new Chain(call);
   let frame = memory.u32(teb + Teb.exceptionList);
   for (let walked = 0; frame !== CHAIN_END && frame !== target; walked++) {
     if (target !== 0 && frame > target) {
       raiseHere(call, Status.invalidUnwindTarget);
       return result;
     }
-    if (walked > MAX_FRAMES || !validFrame(call, frame)) {
+    if (walked > MAX_FRAMES || !chain.isValid(frame)) {
       raiseHere(call, Status.badStack);
       return result;
     }
-    const handler = memory.u32(frame + 4);
+    const handler = chain.handler(frame);
     if (handler !== nestedHandler && handler !== finalHandler) {
       yield executeHandler(call, [record, frame, context, dispatcher, handler, nestedHandler]);
+      chain.refresh();
     }
-    frame = memory.u32(frame);
+    frame = chain.next(frame);
     memory.setU32(teb + Teb.exceptionList, frame);
   }
   return result;
