@@ -20,9 +20,11 @@ export const Layout = {
   /** Code, filled with HLT around the instruction; not writable. */
   code: 0x100000,
   codeSize: 0x4000,
+  /** Base of FS; the other segments are flat. */
+  fsBase: 0x00fe_dcb8,
 } as const;
 
-const { low, data, windowSize, readOnly, code, codeSize } = Layout;
+const { low, data, windowSize, readOnly, code, codeSize, fsBase } = Layout;
 const EAX = 0, ECX = 1, EDX = 2, EBX = 3, ESP = 4, EBP = 5, ESI = 6, EDI = 7, EIP = 8, EFLAGS = 9;
 
 /** A memory operand: `base + index * scale + displacement`; -1 is no register. */
@@ -32,6 +34,8 @@ interface MemoryOperand {
   readonly scale: number;
   readonly displacement: number;
   readonly address16: boolean;
+  /** What the segment adds. */
+  readonly segmentBase: number;
 }
 
 /** An instruction ready to be placed. */
@@ -75,12 +79,12 @@ function encodeMemory16(r: Random, reg: number): { bytes: number[]; memory: Memo
   const rm = r.below(8);
   if (mod === 0 && rm === 6) {
     const displacement = low + r.below(windowSize - 16);
-    const memory = { base: -1, index: -1, scale: 1, displacement, address16: true };
+    const memory = { base: -1, index: -1, scale: 1, displacement, address16: true, segmentBase: 0 };
     return { bytes: [reg << 3 | rm, ...word(displacement, 2)], memory };
   }
   const displacement = mod === 0 ? 0 : mod === 1 ? (r.word() << 24) >> 24 : r.word() & 0xffff;
   const [base, index] = ADDRESS16[rm];
-  const memory = { base, index, scale: 1, displacement, address16: true };
+  const memory = { base, index, scale: 1, displacement, address16: true, segmentBase: 0 };
   return { bytes: [mod << 6 | reg << 3 | rm, ...word(displacement, mod)], memory };
 }
 
@@ -110,7 +114,7 @@ function encodeMemory(r: Random, reg: number): { bytes: number[]; memory: Memory
     displacement = index < 0 ? pointer(r) | 0 : r.word() | 0;
   }
   bytes.push(...word(displacement, size));
-  return { bytes, memory: { base, index, scale, displacement, address16: false } };
+  return { bytes, memory: { base, index, scale, displacement, address16: false, segmentBase: 0 } };
 }
 
 /** An address for data: mostly inside a window, sometimes across its end, on the read-only page or nowhere. */
@@ -166,7 +170,12 @@ export function makeInstruction(row: Row, r: Random): Instruction {
       body.push(...encoded.bytes);
       memory = encoded.memory;
       // Flat segments: any of the writable ones is the same memory.
-      if (r.oneIn(16)) prefixes.push(r.pick([0x26, 0x36, 0x3e]));
+      const segment = r.below(32);
+      if (segment < 2) prefixes.push(r.pick([0x26, 0x36, 0x3e]));
+      if (segment > 29 && !address16 && (memory.base >= 0 || memory.index >= 0)) {
+        prefixes.push(0x64);
+        memory = { ...memory, segmentBase: fsBase };
+      }
       if (row.lock && row.operands[0][0] !== "G" && r.oneIn(8)) prefixes.push(0xf0);
     } else {
       target = r.below(8);
@@ -208,7 +217,7 @@ export function makeInstruction(row: Row, r: Random): Instruction {
     bits,
     memory: memory ??
       (isString && address16
-        ? { base: -1, index: -1, scale: 1, displacement: 0, address16: true }
+        ? { base: -1, index: -1, scale: 1, displacement: 0, address16: true, segmentBase: 0 }
         : undefined),
     row,
     repeated,
@@ -229,7 +238,8 @@ export function usesRegister(instruction: Instruction, number: number): boolean 
 
 /** Sets one register so that the memory operand is at `wanted`. */
 function aim(state: State, memory: MemoryOperand, wanted: number): void {
-  const { base, index, scale, displacement } = memory;
+  const { base, index, scale } = memory;
+  const displacement = memory.displacement + memory.segmentBase;
   if (memory.address16) {
     if (base < 0) return;
     const rest = wanted - displacement - (index < 0 ? 0 : state[index]);
@@ -245,7 +255,7 @@ function aim(state: State, memory: MemoryOperand, wanted: number): void {
 export function effectiveAddress(memory: MemoryOperand, state: State): number {
   const sum = (memory.base < 0 ? 0 : state[memory.base]) + memory.displacement +
     (memory.index < 0 ? 0 : Math.imul(state[memory.index], memory.scale));
-  return memory.address16 ? sum & 0xffff : sum >>> 0;
+  return memory.address16 ? sum & 0xffff : (sum + memory.segmentBase) >>> 0;
 }
 
 /** Fills `state` with random registers that suit the instruction; may write memory with `poke`. */

@@ -54,7 +54,7 @@ Deno.test({
   fn() {
     const result = compare({
       seed,
-      instructions: Math.ceil(cases / STATES / 4),
+      instructions: Math.ceil(cases / STATES / 8),
       states: STATES,
       make: (r) => makeChain(r),
       prepare: prepareChain,

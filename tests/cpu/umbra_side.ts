@@ -8,7 +8,7 @@
 import { createMachine } from "../../emulator/machine/mod.ts";
 import { Access, type Cpu, type CpuHost, Segment } from "../../emulator/machine/types.ts";
 import { type Instruction, Layout, type State } from "./cases.ts";
-import { type Outcome, Windows } from "./unicorn_side.ts";
+import { dataDescriptor, type Outcome, Windows } from "./unicorn_side.ts";
 
 const { low, data, windowSize, readOnly, code, codeSize } = Layout;
 
@@ -19,7 +19,7 @@ const IDT = TABLES + 0x400;
 const TSS = TABLES;
 const GDT = TABLES + 0x200;
 const STACK_TOP = 0x303000;
-const KERNEL_CODE = 0x08, KERNEL_DATA = 0x10, USER_CODE = 0x1b, USER_DATA = 0x23, TASK = 0x28;
+const KERNEL_CODE = 0x08, KERNEL_DATA = 0x10, USER_CODE = 0x1b, USER_DATA = 0x23, TASK = 0x28, USER_FS = 0x33;
 const HLT = 0xf4;
 const WITH_ERROR_CODE = new Set([8, 10, 11, 12, 13, 14, 17]);
 
@@ -90,6 +90,7 @@ export class UmbraSide {
     descriptor(KERNEL_DATA, 0x0000ffff, 0x00cf9300);
     descriptor(USER_CODE, 0x0000ffff, 0x00cffb00);
     descriptor(USER_DATA, 0x0000ffff, 0x00cff300);
+    view.setBigUint64(GDT - TABLES + (USER_FS & 0xf8), dataDescriptor(Layout.fsBase, 3), true);
     descriptor(TASK, ((TSS & 0xffff) << 16) | 0x67, 0x00008900 | (TSS & 0xff000000) | ((TSS >>> 16) & 0xff));
     view.setUint32(4, STACK_TOP, true);
     view.setUint32(8, KERNEL_DATA, true);
@@ -105,7 +106,7 @@ export class UmbraSide {
     const { cpu } = this;
     cpu.cr0 = 0x80010031; // PG, WP, NE, ET, PE
     cpu.cr4 = 0x620; // PAE, OSFXSR, OSXMMEXCPT
-    cpu.gdtr = { base: GDT, limit: 0x2f };
+    cpu.gdtr = { base: GDT, limit: 0x37 };
     cpu.idtr = { base: IDT, limit: 32 * 8 - 1 };
     cpu.loadTaskRegister(TASK);
     this.#toUser();
@@ -114,9 +115,10 @@ export class UmbraSide {
   #toUser(): void {
     const { cpu } = this;
     cpu.loadSegment(Segment.cs, USER_CODE);
-    for (const segment of [Segment.ss, Segment.ds, Segment.es, Segment.fs, Segment.gs]) {
+    for (const segment of [Segment.ss, Segment.ds, Segment.es, Segment.gs]) {
       cpu.loadSegment(segment, USER_DATA);
     }
+    cpu.loadSegment(Segment.fs, USER_FS);
   }
 
   #write(address: number, bytes: Uint8Array): void {

@@ -152,6 +152,25 @@ export class Unicorn {
     );
   }
 
+  /**
+   * Loads SS and FS from a descriptor table that is already mapped at `gdt`, also for the state that the engine
+   * goes back to after an exception. (Unicorn 2.0.1 takes a base alone in 64-bit mode only, and with any
+   * segment it looks again at how wide SS is.)
+   */
+  loadSegments(gdt: number, ss: number, fs: number): void {
+    const { symbols } = this.#library;
+    const fsNumber = 32, ssNumber = 49, gdtr = 243;
+    const table = new DataView(new ArrayBuffer(24)); // uc_x86_mmr: selector, base at 8, limit at 16, flags
+    table.setBigUint64(8, BigInt(gdt), true);
+    table.setUint32(16, 0xffff, true);
+    this.#check(symbols.uc_reg_write(this.#engine, gdtr, new Uint8Array(table.buffer)), "set the GDTR");
+    for (const [number, selector] of [[ssNumber, ss], [fsNumber, fs]]) {
+      const value = new BigUint64Array([BigInt(selector)]);
+      this.#check(symbols.uc_reg_write(this.#engine, number, value), "load a segment");
+    }
+    this.#check(symbols.uc_context_save(this.#engine, this.#fresh), "save a context");
+  }
+
   /** Writes code, dropping what was translated there. */
   writeCode(address: number, bytes: Uint8Array<ArrayBuffer>): void {
     this.#check(

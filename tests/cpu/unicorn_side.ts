@@ -29,6 +29,15 @@ const PAGE_FAULTS: Readonly<Record<number, number>> = { 6: 0, 7: 2, 8: 0, 12: 3,
 const FETCHES = [8, 14];
 const INVALID_INSTRUCTION = 10;
 
+/** Where Unicorn's descriptor table is; no case reaches it. */
+const GDT = 0x400000;
+
+/** Descriptor of a 4 GiB data segment (SDM volume 3, 3.4.5). */
+export function dataDescriptor(base: number, privilege: number): bigint {
+  const high = 0x00cf9300 | privilege << 13 | (base & 0xff000000) | ((base >>> 16) & 0xff);
+  return (BigInt(high >>> 0) << 32n) | BigInt((((base & 0xffff) << 16) | 0xffff) >>> 0);
+}
+
 /** The memory windows of one engine, in the order low, data, read-only. */
 export class Windows {
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -69,6 +78,12 @@ export class UnicornSide {
     this.engine.map(readOnly, at(2 * windowSize, 0x1000), Protection.read);
     const program = at(0x8000, codeSize);
     program.fill(HLT);
+    const table = at(0xf000, 0x1000);
+    const descriptors = new DataView(table.buffer, table.byteOffset);
+    descriptors.setBigUint64(8, dataDescriptor(Layout.fsBase, 3), true);
+    descriptors.setBigUint64(16, dataDescriptor(0, 0), true);
+    this.engine.map(GDT, table, Protection.read | Protection.write);
+    this.engine.loadSegments(GDT, 0x10, 0x0b);
     this.engine.map(code, program, Protection.read | Protection.execute);
   }
 
