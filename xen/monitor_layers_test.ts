@@ -273,3 +273,23 @@ for (const end of ["exit", "unwatch"]) {
     if (end === "unwatch") assert.ok(bridge.drained(1));
   });
 }
+
+Deno.test("drained means that everything is in the ring, nothing behind it", () => {
+  const { guest, bridge, virus } = scene({}, { ringPages: 2, ringEvents: 8 });
+  guest.poke(virus.cr3, 0x7ffd_f008, 0x1_0000);
+  guest.switchTo(virus);
+  guest.vad(virus, 0x1_0000, 8);
+  for (let i = 0; i < 8; i++) guest.map(virus, 0x1_0000 + i * PAGE, { w: true, x: true });
+  guest.write(0x1_2000, [0xcc], 0x50_0000);
+  bridge.unwatch(1);
+  let captured = 0;
+  const take = () => {
+    const events = bridge.fetch(1, 100);
+    captured += events.filter((event) => event.snapshot !== 0).length;
+    if (events.length) bridge.acknowledge(1, events.at(-1)!.sequence);
+    return events.length;
+  };
+  while (!bridge.drained(1)) assert.ok(take() > 0, "not drained, and nothing to fetch");
+  take();
+  assert.equal(captured, 8);
+});
