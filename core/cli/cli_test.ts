@@ -167,6 +167,14 @@ test("a process of which nothing was captured is as clean as its file", async (_
   assert.deepEqual(JSON.parse(ran.out).processes.map((one: { verdict: string }) => one.verdict), ["clean"]);
 });
 
+test("what is captured at an interruption is still scanned", async (_folder, sample) => {
+  const emulator = new ScriptedEmulator([], (hypervisor) => {
+    hypervisor.atUnwatch = [{ ...payload, kind: "residue" }];
+  });
+  const ran = await umbra(["emulate", sample, "--json"], { emulator, interrupt: AbortSignal.abort() });
+  assert.deepEqual([ran.code, JSON.parse(ran.out).end.reason], [1, "interrupted"]);
+});
+
 /** name, steps, options, exit code, verdict, reason. */
 const ENDS: readonly (readonly [
   string,

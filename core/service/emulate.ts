@@ -35,7 +35,7 @@ export interface EmulateOptions {
   readonly policy?: Policy;
   readonly limits?: Partial<Limits>;
   readonly settings?: WatchSettings;
-  /** Ends the run with what was captured so far; the reason is `interrupted`. */
+  /** Ends the run with what was captured so far, which is still scanned for a moment; reason `interrupted`. */
   readonly interrupt?: AbortSignal;
   /** Called when the guest stands and is watched, before it runs. */
   readonly onStart?: (service: Service, emulation: Emulation) => void;
@@ -54,6 +54,8 @@ export interface Progress {
 const SLICE = 2_000_000;
 /** Steps without an instruction or an event after which the run counts as stuck. */
 const STUCK = 1000;
+/** Milliseconds the engines have, after an interruption, for what was captured. */
+const LAST_SCANS = 3000;
 /** Milliseconds between two looks at timers and signals. */
 const BREATH = 10;
 
@@ -69,13 +71,18 @@ export async function emulate(
   const started = performance.now();
   const { maxInstructions, args, company } = options;
   const emulation = emulator.load(sample, { maxInstructions, args, company });
+  const scans = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const interrupted = () => timer ??= setTimeout(() => scans.abort(), LAST_SCANS);
+  if (options.interrupt?.aborted) interrupted();
+  options.interrupt?.addEventListener("abort", interrupted);
   const service = new Service({
     hypervisor: emulation.hypervisor,
     files: options.files,
     scanner: options.scanner,
     recorder: options.recorder,
     limits: options.limits,
-    signal: options.interrupt,
+    signal: scans.signal,
   });
   try {
     service.submitFile(sample.bytes);
@@ -97,6 +104,8 @@ export async function emulate(
     options.files.report(JSON.stringify(report, null, 2) + "\n");
     return report;
   } finally {
+    options.interrupt?.removeEventListener("abort", interrupted);
+    clearTimeout(timer);
     service.close();
     emulation.close();
   }
