@@ -25,13 +25,8 @@ const STUB_SIZE = 16;
 const VMCALL = code(0x0f, 0x01, 0xc1);
 /** `add esp, 8; iretd`. */
 const LEAVE = code(0x83, 0xc4, 8, 0xcf);
-/**
- * `fxsave [eax]` and `fxrstor [eax]`, then `fnsave [eax]` and `frstor [eax]` for a CPU without the first two;
- * each with its VMCALL.
- */
-const FPU_STUBS = [[0x0f, 0xae, 0x00], [0x0f, 0xae, 0x08], [0xdd, 0x30], [0xdd, 0x20]].map((bytes) =>
-  code(...bytes, VMCALL)
-);
+/** `fxsave [eax]` and `fxrstor [eax]`, each with its VMCALL. */
+const FPU_STUBS = [[0x0f, 0xae, 0x00], [0x0f, 0xae, 0x08]].map((bytes) => code(...bytes, VMCALL));
 /** Bytes of an FXSAVE area. */
 export const FPU_AREA = 512;
 const STACK_SIZE = 0x3000;
@@ -201,38 +196,26 @@ export class ProcessorTables {
    * instructions. The general registers must have been taken out before.
    */
   moveFpu(area: number, load: boolean): void {
-    if (this.hasFxsave && !this.runFpuStub(area, load ? 1 : 0)) this.hasFxsave = false;
-    if (!this.hasFxsave) this.runFpuStub(area, load ? 3 : 2);
-  }
-  private hasFxsave = true;
-
-  private runFpuStub(area: number, stub: number): boolean {
     const { cpu } = this.vcpu;
     this.enterRing0();
     cpu.eflags = 2;
     cpu.setRegister(0, area);
     cpu.setRegister(4, this.stackTop);
-    cpu.eip = this.leaveStub + STUB_SIZE * (stub + 1);
-    // Two instructions; a few more tries in case the host asks for a stop.
-    for (let tries = 0; tries < 4; tries++) {
-      const exit = cpu.run(4);
-      if (exit.kind === "vmcall") return true;
-      if (exit.kind !== "stop") return false;
-    }
-    return false;
+    cpu.eip = this.leaveStub + STUB_SIZE * (load ? 2 : 1);
+    // Two instructions; once more when the host had asked for a stop.
+    let exit = cpu.run(4);
+    if (exit.kind === "stop") exit = cpu.run(4);
+    if (exit.kind !== "vmcall") throw new Error(`The kernel's FXSAVE stub ended by ${exit.kind}`);
   }
 
-  /** An area as a new thread has it: x87 at 53 bits, all exceptions masked. Saved first to learn its form. */
+  /** An area as a new thread has it: x87 at 53 bits, all exceptions masked. */
   newFpuArea(): number | undefined {
     const area = this.memory.allocate(FPU_AREA);
     if (area === undefined) return undefined;
-    this.moveFpu(area, false);
     const bytes = new Uint8Array(FPU_AREA);
     put16(bytes, 0, 0x27f);
-    if (this.hasFxsave) {
-      put32(bytes, 24, 0x1f80);
-      put32(bytes, 28, 0xffff);
-    } else put16(bytes, 8, 0xffff);
+    put32(bytes, 24, 0x1f80);
+    put32(bytes, 28, 0xffff);
     this.memory.write(area, bytes);
     return area;
   }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { InputError } from "../../core/ports.ts";
 import type { EmulationEnd, MissingFunction } from "../../core/ports.ts";
 import type { Domain } from "../hypervisor/types.ts";
 import { decode, Instruction } from "../isa/mod.ts";
