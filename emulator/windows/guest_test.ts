@@ -241,3 +241,30 @@ for (const name of ["fsg", "upx", "mew", "petite", "pespin", "aspack", "upack"])
     },
   });
 }
+
+Deno.test("an APC runs in an alertable sleep, which it ends", () => {
+  const detail = detailOf(`
+%import kernel32.dll QueueUserAPC, SleepEx, ExitProcess
+%entry start
+%section .text rx
+start:
+  push 0x21
+  push -2
+  push routine
+  call dword ptr [QueueUserAPC]
+  push 1
+  push -1
+  call dword ptr [SleepEx]
+  add eax, dword ptr [seen]
+  push eax
+  call dword ptr [ExitProcess]
+routine:
+  mov eax, dword ptr [esp + 4]
+  mov dword ptr [seen], eax
+  ret 4
+%section .data rw
+seen:
+  .long 0
+`);
+  assert.equal(detail, `exited: exit code ${0xc0 + 0x21}`);
+});

@@ -23,6 +23,7 @@ export function* waitFor(
   handles: readonly number[],
   all: boolean,
   timeout: number,
+  alertable = false,
 ): Generator<Request, number, number> {
   const objects = handles.map((handle) => call.handles.get(handle));
   const pseudo = (handle: number) => handle === 0xffffffff || handle === 0xfffffffe;
@@ -39,7 +40,7 @@ export function* waitFor(
   if (ready >= 0 && !all) return ready;
   const waiting = handles.filter((_, i) => !ALWAYS_READY.has(objects[i]?.kind ?? ""));
   if (waiting.length === 0) return 0;
-  return yield { kind: "wait", handles: waiting, all, timeout };
+  return yield { kind: "wait", handles: waiting, all, timeout, alertable };
 }
 
 function* waitMany(
@@ -48,16 +49,16 @@ function* waitMany(
   array: number,
   all: number,
   timeout: number,
+  alertable = 0,
 ): Generator<Request, HandlerResult, number> {
   if (count === 0 || count > MAX_HANDLES) return call.fail(Win32.invalidParameter, WAIT_FAILED);
   const handles = Array.from({ length: count }, (_, i) => call.memory.u32(array + 4 * i));
-  return yield* waitFor(call, handles, all !== 0, timeout);
+  return yield* waitFor(call, handles, all !== 0, timeout, alertable !== 0);
 }
 
 /** Sleeps; 0 gives the rest of the slice away. */
-export function* sleep(milliseconds: number): Generator<Request, HandlerResult, number> {
-  yield { kind: "sleep", milliseconds };
-  return 0;
+export function* sleep(milliseconds: number, alertable = false): Generator<Request, HandlerResult, number> {
+  return yield { kind: "sleep", milliseconds, alertable };
 }
 
 function made(call: ApiCall, create: () => number): number {
@@ -87,11 +88,13 @@ const CREATE_SET = 2;
 
 export const sync: Handlers = {
   Sleep: (_call, milliseconds) => sleep(milliseconds),
-  SleepEx: (_call, milliseconds) => sleep(milliseconds),
+  SleepEx: (_call, milliseconds, alertable) => sleep(milliseconds, alertable !== 0),
   WaitForSingleObject: (call, handle, timeout) => waitFor(call, [handle], false, timeout),
-  WaitForSingleObjectEx: (call, handle, timeout) => waitFor(call, [handle], false, timeout),
-  WaitForMultipleObjects: waitMany,
-  WaitForMultipleObjectsEx: waitMany,
+  WaitForSingleObjectEx: (call, handle, timeout, alertable) =>
+    waitFor(call, [handle], false, timeout, alertable !== 0),
+  WaitForMultipleObjects: (call, count, array, all, timeout) => waitMany(call, count, array, all, timeout),
+  WaitForMultipleObjectsEx: (call, count, array, all, timeout, alertable) =>
+    waitMany(call, count, array, all, timeout, alertable),
   SignalObjectAndWait: function* (call, signal, wait, timeout) {
     if (!call.system.setEvent(signal, true) && !call.system.releaseMutex(signal)) {
       call.system.releaseSemaphore(signal, 1);
