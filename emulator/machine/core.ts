@@ -37,6 +37,9 @@ const ARITHMETIC = Flag.cf | Flag.pf | Flag.af | Flag.zf | Flag.sf | Flag.of;
 /** Bits of EFLAGS that exist here. */
 const EFLAGS_BITS = 0x3f_7fd5;
 
+/** Kinds of code segment that are told apart at a time. */
+const MAX_MODES = 1024;
+
 /** Access rights as in the second word of a descriptor, shifted right by 8 (VMX format). */
 export const Rights = {
   accessed: 1,
@@ -75,6 +78,8 @@ export class Core {
   readonly w: number;
   readonly tlb: Tlb;
   readonly blocks: BlockCache;
+  /** All CPUs of the machine, this one among them: a store of one drops decoded code of all. */
+  peers: readonly Core[] = [this];
 
   /** Hidden parts of ES, CS, SS, DS, FS, GS; their bases are in linear memory. */
   readonly selectors = new Uint16Array(6);
@@ -121,8 +126,11 @@ export class Core {
     this.area = area;
     this.w = area >>> 2;
     this.blocks = new BlockCache(memory, area);
-    this.tlb = new Tlb(memory, area, (frame) => this.blocks.hasCode(frame));
-    this.blocks.onCodeChanged = (frame, hasCode) => this.tlb.codeChanged(frame, hasCode);
+    this.tlb = new Tlb(memory, area, (frame) => this.peers.some((core) => core.blocks.hasCode(frame)));
+    this.blocks.onCodeChanged = (frame) => {
+      const hasCode = this.peers.some((core) => core.blocks.hasCode(frame));
+      for (const core of this.peers) core.tlb.codeChanged(frame, hasCode);
+    };
     this.words[this.w + (State.flagResult >> 2)] = 1;
     this.words[this.w + (State.generation >> 2)] = 1;
     // Flat ring 0: what a boot loader would leave.
@@ -240,6 +248,11 @@ export class Core {
     }`;
     let mode = this.#modes.get(name);
     if (mode === undefined) {
+      if (this.#modes.size >= MAX_MODES) {
+        // A guest that makes segments without end: start over.
+        this.#modes.clear();
+        this.blocks.clear();
+      }
       mode = { id: this.#modes.size + 1, code32, flat, single: this.single, user: this.cpl === 3 };
       this.#modes.set(name, mode);
     }
@@ -323,7 +336,9 @@ export class Core {
     }
   }
   /** Told of every write by helpers and the host: decoded code from there is dropped. */
-  frameChanged(frame: number, offset: number, length: number): boolean {
-    return this.blocks.hasCode(frame) && this.blocks.invalidate(frame, offset, length);
+  frameChanged(frame: number, offset: number, length: number): void {
+    for (const core of this.peers) {
+      if (core.blocks.hasCode(frame)) core.blocks.invalidate(frame, offset, length);
+    }
   }
 }

@@ -22,7 +22,7 @@ import { Access, type Cpu, type CpuExit, type CpuHost, type TableRegister } from
 /** Most instructions before WebAssembly is left, so that V8 can put optimised code in place. */
 const SLICE = 500_000;
 /** Exceptions in a row, without an instruction retired, after which the guest is taken for lost. */
-const MAX_DELIVERIES = 1_000_000;
+const MAX_DELIVERIES = 10_000;
 
 interface Exports {
   enter(op: number, cpu: number): number;
@@ -35,6 +35,17 @@ interface Bounce {
   second: number;
   firstLength: number;
   length: number;
+}
+
+/** Turns a fault of the guest's tables into an error for the host that asked. */
+function forHost(action: string, selector: number, body: () => void): void {
+  try {
+    body();
+  } catch (thrown) {
+    if (!(thrown instanceof GuestFault) && !(thrown instanceof GuestHold)) throw thrown;
+    const why = thrown instanceof GuestFault ? `exception ${thrown.vector}` : "the table is held";
+    throw new Error(`Cannot ${action} with selector 0x${selector.toString(16)}: ${why}`);
+  }
 }
 
 /** One CPU. */
@@ -452,10 +463,18 @@ export class InterpretedCpu implements Cpu {
     if (segment === 1) this.#core.setCpl(selector & 3);
   }
   loadSegment(segment: number, selector: number): void {
-    loadSegmentUnchecked(this.#core, segment, selector);
+    forHost(
+      `load segment register ${segment}`,
+      selector,
+      () => loadSegmentUnchecked(this.#core, segment, selector),
+    );
   }
   loadTaskRegister(selector: number): void {
-    loadTaskUnchecked(this.#core, selector);
+    forHost("load the task register", selector, () => loadTaskUnchecked(this.#core, selector));
+  }
+  /** Makes this CPU and others of the same memory one machine. */
+  static join(cpus: readonly InterpretedCpu[]): void {
+    for (const cpu of cpus) cpu.#core.peers = cpus.map((c) => c.#core);
   }
   get tssBase(): number {
     return this.#core.tr.base >>> 0;

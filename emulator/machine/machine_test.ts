@@ -2,7 +2,8 @@
 // Faults, gates, privilege, budget, self-modifying code: what the rooms around the CPU rely on.
 import assert from "node:assert/strict";
 import { Guest, Place, Selector } from "./fixture.ts";
-import { Register, Segment } from "./types.ts";
+import { createMachine } from "./mod.ts";
+import { type Cpu, Register, Segment } from "./types.ts";
 
 const { eax, ecx, esp, esi, edi } = Register;
 const CODE = Place.code;
@@ -327,6 +328,50 @@ Deno.test("two address spaces at one address have their own code", () => {
     assert.equal(g.trap().vector, 6);
     assert.equal(g.cpu.getRegister(eax) & 0xff, 1 + (i & 1));
   }
+});
+
+Deno.test("any combination of flags survives POPF and PUSHF", () => {
+  for (let bits = 0; bits < 64; bits++) {
+    const flags = [1, 4, 0x10, 0x40, 0x80, 0x800].reduce(
+      (sum, flag, i) => sum | (bits >> i & 1 ? flag : 0),
+      2,
+    );
+    const g = new Guest().code("9d 9c 58 0f0b");
+    g.words(Place.stack3 - 4, flags);
+    g.cpu.setRegister(esp, Place.stack3 - 4);
+    const t = g.trap();
+    assert.equal(g.cpu.getRegister(eax) & 0x8d7, flags);
+    assert.equal(t.eflags & 0x8d7, flags);
+  }
+});
+
+Deno.test("a store of one CPU drops code that another has decoded", () => {
+  const machine = createMachine({ frames: 64, cpus: 2 });
+  const [a, b] = machine.cpus;
+  for (const cpu of machine.cpus) {
+    cpu.host = {
+      translate: (va) => (va >>> 12) * 8 + 7,
+      controlRegisterWritten: () => {},
+      invalidatePage: () => {},
+      portRead: () => 0,
+      portWrite: () => {},
+    };
+  }
+  machine.memory.frame(1).set([0xb0, 1, 0xf4]); // mov al, 1; hlt
+  machine.memory.frame(2).set([0xc6, 0x05, 1, 0x10, 0, 0, 9, 0xf4]); // mov byte [0x1001], 9; hlt
+  const run = (cpu: Cpu, eip: number) => {
+    cpu.eip = eip;
+    assert.equal(cpu.run(100).kind, "halt");
+  };
+  a.setRegister(eax, 0);
+  run(b, 0x2000);
+  run(a, 0x1000);
+  assert.equal(a.getRegister(eax), 9);
+  machine.memory.frame(2)[6] = 7;
+  b.frameWritten(2, 6, 1);
+  run(b, 0x2000);
+  run(a, 0x1000);
+  assert.equal(a.getRegister(eax), 7);
 });
 
 Deno.test("16-bit addresses wrap, and 0x66 cuts a branch target to 16 bits", () => {

@@ -34,8 +34,9 @@ export function createMachine(options: MachineOptions): Machine {
     { length: options.cpus ?? 1 },
     (_, i) => new InterpretedCpu(memory, cpuArea(i), wasm),
   );
+  InterpretedCpu.join(cpus);
   memory.onWrite = (frame, offset) => {
-    for (const cpu of cpus) cpu.frameWritten(frame, offset, 4);
+    cpus[0]?.frameWritten(frame, offset, 4);
   };
   return { memory, cpus };
 }
