@@ -12,6 +12,11 @@ const SAME: Readonly<Record<string, string>> = {
   "call far": "lcall",
   "jmp far": "ljmp",
   "ret far": "retf",
+  fcomip: "fcompi",
+  fndisi: "fdisi8087_nop",
+  fneni: "feni8087_nop",
+  fnsetpm: "fsetpm",
+  fucomip: "fucompi",
   cmovnb: "cmovae",
   cmovnz: "cmovne",
   cmovz: "cmove",
@@ -72,6 +77,11 @@ const EXPLAINED: readonly Explanation[] = [
     ours: /mov/,
     theirs: /\(none\)/,
     reason: "MOV with a segment register 6 or 7, or CS as its target: #UD when it is run",
+  },
+  {
+    ours: /f(com|comp|xch|stp)/,
+    theirs: /\(none\)/,
+    reason: "DC D0 to DF, DD C8, DE D0, DF C8 to DF repeat other x87 encodings; every processor runs them",
   },
   {
     ours: /ud1/,
@@ -138,7 +148,9 @@ function first(capstone: Capstone, bytes: Uint8Array): { mnemonic: string; size:
 
 function sameName(ours: string, theirs: string): boolean {
   return ours === theirs || SAME[ours] === theirs || (BY_SIZE[ours]?.includes(theirs) ?? false) ||
-    (ours === "sal" && theirs === "shl");
+    (ours === "sal" && theirs === "shl") ||
+    // CMPPS and its kin: capstone puts the predicate into the name.
+    (/^cmp[ps][sd]$/.test(ours) && /^cmp[a-z]+[ps][sd]$/.test(theirs) && ours.slice(3) === theirs.slice(-2));
 }
 
 /** Compares the first instruction of each of these byte strings (16 bytes or more each). */
