@@ -45,10 +45,13 @@ function data(directory: string, library: string): KnownData | undefined {
     throw error;
   }
   const groups = new Map<string, Set<string>>();
+  // A few names stand twice, with different words; the first is the library's own.
+  const seen = new Set<string>();
   const add = (group: string, name: string) => groups.set(group, (groups.get(group) ?? new Set()).add(name));
   for (const item of readImportLibrary(archive) satisfies LibraryImport[]) {
-    if (item.name === undefined || LATER.test(item.name)) continue;
+    if (item.name === undefined || LATER.test(item.name) || seen.has(item.name)) continue;
     if (item.dll.toLowerCase().replace(/\.\w+$/, "") !== library) continue;
+    seen.add(item.name);
     add(item.kind === "stdcall" || item.kind === "fastcall" ? String(item.words) : item.kind, item.name);
   }
   return Object.fromEntries(

@@ -15,6 +15,7 @@ import {
   removeFile,
   writeFile,
 } from "./shared/filesystem.ts";
+import { shlwapi } from "./shlwapi.ts";
 import { encode, store, text } from "./shared/text.ts";
 
 const PROFILE = "C:\\Users\\user";
@@ -189,10 +190,16 @@ const handlers: Handlers = {
   ),
 };
 
+/** Path and string functions that shell32 passes on to shlwapi. */
+const passedOn = Object.values(known).join(" ").split(" ")
+  .filter((name) => /^(Str|Path)/.test(name))
+  .filter((name) => shlwapi.functions.some((one) => one.name === name));
+
 export const shell32: DllDefinition = define({
   name: "shell32.dll",
   base: 0x73800000,
   known,
   handlers: [handlers],
+  forwards: Object.fromEntries(passedOn.map((name) => [name, `SHLWAPI.${name}`])),
   ordinals: { IsUserAnAdmin: 680, ILFree: 155 },
 });

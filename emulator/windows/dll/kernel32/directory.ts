@@ -22,7 +22,7 @@ const INVALID = 0xffffffff;
 const DIRECTORY = 0x10;
 const ARCHIVE = 0x20;
 /** When the model's files were made: 2010-11-21 03:24:00 UTC, as FILETIME. */
-const MADE = 129347114400000000n;
+const MADE = 129347834400000000n;
 
 const pathOf = (call: ApiCall, pointer: number, wide: boolean) =>
   fullPath(call, text(call, pointer, wide, 1024));

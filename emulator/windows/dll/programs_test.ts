@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// C programs that check what functions do, compiled here and run in the test bed.
+import assert from "node:assert/strict";
+import { need } from "../../../tests/means.ts";
+import { createXenModel, machineFramesFor } from "../../hypervisor/mod.ts";
+import { WindowsGuest } from "../mod.ts";
+import { dlls } from "./mod.ts";
+
+const SOURCES = new URL("testdata/", import.meta.url);
+const LIBRARIES = ["-lole32", "-loleaut32", "-lshell32", "-lshlwapi", "-lws2_32", "-lwininet", "-lgdi32"];
+const FRAMES = 32 * 256;
+const MAX_INSTRUCTIONS = 20_000_000;
+const hasCompiler = need("mingw");
+
+async function execute(program: string, args: readonly string[]): Promise<void> {
+  const { success, stderr } = await new Deno.Command(program, { args: [...args], cwd: SOURCES }).output();
+  assert.ok(success, new TextDecoder().decode(stderr));
+}
+
+async function compile(folder: string, name: string): Promise<Uint8Array> {
+  const target = `${folder}/${name}.exe`;
+  const objects: string[] = [];
+  if (name === "desktop") {
+    objects.push(`${folder}/resources.o`);
+    await execute("i686-w64-mingw32-windres", ["desktop.rc", objects[0]]);
+  }
+  await execute("i686-w64-mingw32-gcc", [
+    "-O1",
+    "-w",
+    "-fno-builtin",
+    "-o",
+    target,
+    `${name}.c`,
+    ...objects,
+    ...LIBRARIES,
+  ]);
+  return await Deno.readFile(target);
+}
+
+function run(name: string, bytes: Uint8Array, args: readonly string[]): WindowsGuest {
+  const xen = createXenModel({ frames: machineFramesFor(FRAMES) });
+  const guest = new WindowsGuest(xen.createDomain({ guestFrames: FRAMES }), { dlls });
+  guest.addProcess({ name: `${name}.exe`, bytes, args });
+  const { end } = guest.run(MAX_INSTRUCTIONS, () => false);
+  assert.deepEqual({ reason: end?.reason, detail: end?.detail, output: guest.output }, {
+    reason: "exited",
+    detail: "exit code 0",
+    output: guest.output,
+  });
+  return guest;
+}
+
+const PROGRAMS: Record<string, readonly string[]> = {
+  kernel: [],
+  native: [],
+  desktop: [],
+  runtime: ["two words", 'a"b'],
+};
+
+for (const [name, args] of Object.entries(PROGRAMS)) {
+  Deno.test({
+    name: `functions behave as documented: ${name}.c`,
+    ignore: !hasCompiler,
+    fn: async () => {
+      const folder = await Deno.makeTempDir();
+      try {
+        const guest = run(name, await compile(folder, name), args);
+        assert.match(guest.output, /\d{2,} checks, 0 failures\n$/);
+        assert.deepEqual(guest.missing(), []);
+      } finally {
+        await Deno.remove(folder, { recursive: true });
+      }
+    },
+  });
+}
