@@ -84,11 +84,15 @@ async function emulate(path: string, out: string) {
   const { code } = await child.status;
   clearInterval(watch);
   const seconds = (performance.now() - begin) / 1000;
-  const report = JSON.parse(Deno.readTextFileSync(`${out}/report.json`));
+  let report;
+  try {
+    report = JSON.parse(Deno.readTextFileSync(`${out}/report.json`));
+  } catch {
+    return { seconds, peak, instructions: 0, end: `no report, exit code ${code}`, inside: 0, pages: 0 };
+  }
   return {
     seconds,
     peak,
-    code,
     instructions: Number(report.end.instructions),
     end: String(report.end.reason),
     inside: Number(report.end.seconds),
