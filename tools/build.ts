@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { exists } from "./files.ts";
 
 /** The build scripts, in order; each exports `build(): Promise<void>`. */
 export const scripts: readonly string[] = [
@@ -16,7 +15,6 @@ export const scripts: readonly string[] = [
 /** Runs all build scripts; throws at the first that fails. */
 export async function buildAll(): Promise<void> {
   for (const script of scripts) {
-    if (!exists(script)) continue;
     const module = await import(new URL(`../${script}`, import.meta.url).href) as { build(): Promise<void> };
     await module.build();
   }

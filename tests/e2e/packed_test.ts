@@ -70,6 +70,24 @@ for (const packer of ["upx", "mew"]) {
   });
 }
 
+for (const packer of ["aspack", "petite", "upack", "yc", "pespin"]) {
+  // PESpin changes the code it packs: calls of functions go through its own heap, first instructions too.
+  const changed = packer === "pespin";
+  Deno.test({
+    name: `clam-${packer}.exe: runs to its end${changed ? "" : ", and the host's code stands in a page"}`,
+    ignore,
+    fn: () =>
+      withFolder(async (folder) => {
+        const { output } = await emulate(`${FILES}/clam-${packer}.exe`, folder, "--no-scan");
+        const { report } = output;
+        assert.equal(report.end.reason, "exited", report.end.detail);
+        assert.deepEqual(report.missing, []);
+        const text = hostText();
+        assert.ok(changed || output.pagesAt(0x401000).some((page) => indexOf(page, text) === 0));
+      }),
+  });
+}
+
 Deno.test({
   name: "the host program in the clear runs to its end",
   ignore,
