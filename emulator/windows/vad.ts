@@ -56,6 +56,8 @@ interface Node {
   right: Node | undefined;
 }
 
+/** Pages between the places where allocations begin. */
+const HINT_STEP = 16;
 /** Most ranges a process may have. */
 export const MAX_VADS = 16384;
 
@@ -66,6 +68,8 @@ export class VadTree {
   private root: Node | undefined;
   private counter = 0;
   private touched = new Set<Node>();
+  /** A page number below which no run of `count` pages at a multiple of {@link HINT_STEP} is free. */
+  private hint = { count: 0, at: 0 };
 
   /** `table` is the kernel address of the EPROCESS's MM_AVL_TABLE. */
   constructor(private readonly memory: KernelMemory, private readonly table: number) {}
@@ -89,12 +93,16 @@ export class VadTree {
 
   /** Lowest free run of `count` pages from `from` to `to` (exclusive), start a multiple of `step` pages. */
   lowestFree(count: number, step: number, from: number, to: number): number | undefined {
-    let at = Math.ceil(from / step) * step;
-    for (const vad of this.list) {
+    // Below the hint there is no room for that many pages.
+    const hinted = count >= this.hint.count && this.hint.at > from;
+    let at = Math.ceil((hinted ? this.hint.at : from) / step) * step;
+    for (let i = Math.max(this.indexAfter(at) - 1, 0); i < this.list.length; i++) {
+      const vad = this.list[i];
       if (vad.end < at) continue;
       if (vad.start >= at + count) break;
       at = Math.ceil((vad.end + 1) / step) * step;
     }
+    if (step === HINT_STEP) this.hint = { count, at };
     return at + count <= to ? at : undefined;
   }
 
@@ -120,9 +128,8 @@ export class VadTree {
     const node: Node = { vad, address, priority, left: undefined, right: undefined };
     this.list.splice(this.indexAfter(vad.start), 0, vad);
     this.nodes.set(vad, node);
-    const [left, right] = this.split(this.root, vad.start);
-    this.root = this.merge(this.merge(left, node), right);
     this.touched.add(node);
+    this.root = this.place(this.root, node);
     this.mirror();
     return true;
   }
@@ -132,10 +139,9 @@ export class VadTree {
     const node = this.nodes.get(vad);
     if (!node) return;
     this.nodes.delete(vad);
+    if (vad.start < this.hint.at) this.hint = { count: 0, at: 0 };
     this.list.splice(this.list.indexOf(vad), 1);
-    const [left, rest] = this.split(this.root, vad.start);
-    const [, right] = this.split(rest, vad.start + 1);
-    this.root = this.merge(left, right);
+    this.root = this.take(this.root, node);
     this.touched.delete(node);
     this.memory.release(node.address, Offset.size);
     this.mirror();
@@ -152,35 +158,60 @@ export class VadTree {
     return low;
   }
 
+  /** Puts a node into a subtree; returns the subtree's root. */
+  private place(root: Node | undefined, node: Node): Node {
+    if (!root) return node;
+    if (node.priority > root.priority) {
+      [node.left, node.right] = this.split(root, node.vad.start);
+      return node;
+    }
+    const side = node.vad.start < root.vad.start ? "left" : "right";
+    this.link(root, side, this.place(root[side], node));
+    return root;
+  }
+
+  /** Takes a node out of a subtree; returns the subtree's root. */
+  private take(root: Node | undefined, node: Node): Node | undefined {
+    if (!root) return undefined;
+    if (root === node) return this.merge(node.left, node.right);
+    const side = node.vad.start < root.vad.start ? "left" : "right";
+    this.link(root, side, this.take(root[side], node));
+    return root;
+  }
+
+  private link(node: Node, side: "left" | "right", child: Node | undefined): void {
+    if (node[side] === child) return;
+    node[side] = child;
+    this.touched.add(node);
+  }
+
   private split(node: Node | undefined, key: number): [Node | undefined, Node | undefined] {
     if (!node) return [undefined, undefined];
-    this.touched.add(node);
     if (node.vad.start < key) {
       const [left, right] = this.split(node.right, key);
-      node.right = left;
+      this.link(node, "right", left);
       return [node, right];
     }
     const [left, right] = this.split(node.left, key);
-    node.left = right;
+    this.link(node, "left", right);
     return [left, node];
   }
 
   private merge(left: Node | undefined, right: Node | undefined): Node | undefined {
     if (!left || !right) return left ?? right;
     if (left.priority > right.priority) {
-      left.right = this.merge(left.right, right);
-      this.touched.add(left);
+      this.link(left, "right", this.merge(left.right, right));
       return left;
     }
-    right.left = this.merge(left, right.left);
-    this.touched.add(right);
+    this.link(right, "left", this.merge(left, right.left));
     return right;
   }
 
   /** Writes the nodes that changed, and the parents of their children, into guest memory. */
   private mirror(): void {
     for (const node of this.touched) {
-      if (this.nodes.get(node.vad) === node) this.memory.write(node.address, nodeBytes(node));
+      if (this.nodes.get(node.vad) !== node) continue;
+      this.memory.write(node.address + Offset.left, nodeBytes(node).subarray(Offset.left));
     }
     for (const node of this.touched) {
       if (node.left) this.memory.set32(node.left.address, node.address);
