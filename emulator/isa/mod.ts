@@ -5,7 +5,15 @@
  * @module
  */
 export { decode, DecodeFailure, Instruction, MAX_LENGTH } from "./decode.ts";
-export { FIXED_HANDLERS, handlerCount, rows, undefinedRow, unsupportedRow } from "./table.ts";
+export {
+  FIXED_HANDLERS,
+  handlerCount,
+  jumpCondition,
+  rows,
+  tableFingerprint,
+  undefinedRow,
+  unsupportedRow,
+} from "./table.ts";
 export { type OperandSpec, type Row, variantNumber } from "./row.ts";
 export {
   Builder,

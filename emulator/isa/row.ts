@@ -70,6 +70,8 @@ export interface RowOptions {
   pops?: boolean;
   /** Operand size is always 32 bits or does not matter. */
   fixed?: Size;
+  /** Has handlers that run a conditional jump behind it as well. */
+  fuses?: boolean;
   /** Ends the emulation with `unsupported` instead of running. */
   unsupported?: boolean;
 }
@@ -91,6 +93,8 @@ export interface Row extends RowOptions {
   /** Number of handlers of the row, and the number of the first one. */
   variants: Variant[];
   firstHandler: number;
+  /** First of the handlers fused with a conditional jump, sixteen for each variant; -1 without. */
+  firstFused: number;
 }
 
 /** A row as the families write it. */
@@ -143,6 +147,7 @@ export function makeRow(id: number, source: RowSource): Row {
     sizes,
     variants,
     firstHandler: 0,
+    firstFused: -1,
     ...(helper ? { helper: semantics } : { build: semantics }),
   };
 }

@@ -45,11 +45,25 @@ export const unsupportedRow = rows[1];
 
 /** Number of handlers that every module has before those of the rows (see generate.ts). */
 export const FIXED_HANDLERS = 3;
-/** Number of all handlers. */
-export const handlerCount = rows.reduce((next, row) => {
+/** Handlers of single instructions; behind them those of pairs with a conditional jump. */
+const singleHandlers = rows.reduce((next, row) => {
   row.firstHandler = next;
   return next + row.variants.length;
 }, FIXED_HANDLERS);
+/** Number of all handlers. */
+export const handlerCount = rows.reduce((next, row) => {
+  if (!row.fuses) return next;
+  row.firstFused = next;
+  return next + 16 * row.variants.length;
+}, singleHandlers);
+/** Condition code of a conditional jump, or -1. */
+export const jumpCondition: readonly number[] = rows.map((row) =>
+  /^7.$/.test(row.opcode)
+    ? parseInt(row.opcode[1], 16)
+    : /^0f 8.$/.test(row.opcode)
+    ? parseInt(row.opcode[4], 16)
+    : -1
+);
 
 /** Prefixes that select another instruction behind 0F, in the order of their encodings. */
 const MANDATORY = ["66", "f3", "f2"];
@@ -121,3 +135,10 @@ export const immediates: readonly OperandSpec[][] = rows.map((row) =>
     "IJAO".includes(o[0]) && o !== ("AL" as OperandSpec) && o !== ("AX" as OperandSpec)
   )
 );
+
+/** A number that changes when handlers are numbered otherwise (FNV-1a over the rows). */
+export const tableFingerprint: number = rows.reduce((hash, row) => {
+  const text = `${row.opcode}|${row.mnemonic}|${row.operands}|${row.firstHandler}|${row.firstFused}`;
+  for (const c of text) hash = Math.imul(hash ^ c.charCodeAt(0), 0x0100_0193);
+  return hash;
+}, 0x811c_9dc5 | 0);

@@ -70,6 +70,11 @@ Deno.test("variants are numbered without gaps, and each is found by its properti
     });
     next += row.variants.length;
   }
+  for (const row of rows) {
+    if (!row.fuses) continue;
+    assert.equal(row.firstFused, next);
+    next += 16 * row.variants.length;
+  }
   assert.equal(next, handlerCount);
 });
 

@@ -10,6 +10,7 @@ import {
   decode,
   DecodeFailure,
   Instruction,
+  jumpCondition,
   type OperandSpec,
   type Row,
   rows,
@@ -262,6 +263,8 @@ export class BlockCache {
       at += length;
       eip = (eip + length) | 0;
       if (ins.row.ends) {
+        const condition = jumpCondition[ins.row.id];
+        if (condition >= 0 && count > 1) this.#fuse(address + (count - 1) * OP_SIZE, condition);
         ended = true;
         break;
       }
@@ -303,6 +306,15 @@ export class BlockCache {
     if (frame2 >= 0) this.#register(block, frame2, 0, end2);
     this.#free = address + (ops + 1) * OP_SIZE;
     return block;
+  }
+
+  /** Lets an op run the conditional jump behind it in one go, when its row has handlers for that. */
+  #fuse(op: number, condition: number): void {
+    const words = this.#words;
+    const row = rowOf(words[(op + Op.info) >>> 2]);
+    if (row.firstFused < 0) return;
+    const variant = words[op >>> 2] - row.firstHandler;
+    words[op >>> 2] = row.firstFused + 16 * variant + condition;
   }
 
   #slot(register: number, spec: OperandSpec, row: Row): number {

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { rows } from "../isa/mod.ts";
+import { rows, tableFingerprint } from "../isa/mod.ts";
 import { type BlockInfo, MAX_BLOCK, rowOf } from "./blocks.ts";
 import { Core, Flag } from "./core.ts";
 import { GuestFault, GuestHold, Vector } from "./fault.ts";
@@ -26,6 +26,7 @@ const MAX_DELIVERIES = 10_000;
 
 interface Exports {
   enter(op: number, cpu: number): number;
+  fingerprint(): number;
 }
 type Imports = { [name in keyof typeof IMPORTS]: (...values: number[]) => number | void };
 
@@ -82,7 +83,13 @@ export class InterpretedCpu implements Cpu {
     const instance = new WebAssembly.Instance(module, {
       env: { memory: memory.memory, ...(imports as Record<string, (...values: number[]) => number>) },
     });
-    this.#enter = (instance.exports as unknown as Exports).enter;
+    const exports = instance.exports as unknown as Exports;
+    if (exports.fingerprint() !== tableFingerprint) {
+      throw new Error(
+        'Cannot use cpu.wasm: it was built from another instruction table; run "deno task build"',
+      );
+    }
+    this.#enter = exports.enter;
     this.#core.retired = () =>
       this.#retired +
       (this.#slice > 0

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { FIXED_HANDLERS, rows } from "../isa/mod.ts";
+import { FIXED_HANDLERS, rows, tableFingerprint } from "../isa/mod.ts";
 import { AREA_BASE, Block, Exit, HelperResult, JUMP_ENTRIES, OP_SIZE, State, TLB_ADDEND } from "./layout.ts";
 import { condition, CPU, dispatch, goTo, lower, OP, type Runtime, startBlock } from "./lower.ts";
 import { Code, ModuleWriter, ValueType } from "./wasm.ts";
@@ -152,6 +152,15 @@ export function generate(): Uint8Array<ArrayBuffer> {
   }
   if (table.length !== FIXED_HANDLERS) throw new Error(`Cannot number handlers: ${table.length} fixed ones`);
   for (const row of rows) for (const variant of row.variants) handler(lower(row, variant, runtime));
+  for (const row of rows) {
+    if (!row.fuses) continue;
+    for (const variant of row.variants) {
+      for (let jump = 0; jump < 16; jump++) handler(lower(row, variant, runtime, jump));
+    }
+  }
+  const fingerprint = m.declare(m.type([], [i32]));
+  m.define(fingerprint, new Code(0).const(tableFingerprint));
+  m.export("fingerprint", fingerprint);
   m.table(handlerType, table);
   m.export("enter", runtime.enter);
   m.export("wholeFlags", runtime.wholeFlags);

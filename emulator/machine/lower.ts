@@ -93,6 +93,8 @@ class Lowering {
   #operandHost = -1;
   #operandWritable = false;
   #ended = false;
+  /** Where the flag words of the last statement that set all flags are. */
+  #flagLocals: FlagLocals | undefined;
 
   constructor(row: Row, variant: Variant, runtime: Runtime) {
     this.#row = row;
@@ -103,8 +105,13 @@ class Lowering {
     this.#locals = this.#builder.locals.map((w) => this.c.local(w === 64 ? ValueType.i64 : ValueType.i32));
   }
 
-  run(): Code {
+  run(jump: number): Code {
     this.#list(this.#builder.statements);
+    if (jump >= 0) {
+      this.c.get(OP).const(OP_SIZE).op("add").set(OP);
+      condition(this.c, jump, this.#flagLocals);
+      this.#branch(true);
+    }
     if (!this.#ended) this.#next();
     else this.c.unreachable();
     return this.c;
@@ -219,14 +226,8 @@ class Lowering {
         c.get(OP).const(s.vector).call(this.#runtime.raise).const(Exit.event).return();
         break;
       case "branch":
-        if (s.condition) {
-          this.#expr(s.condition);
-          c.if();
-          goTo(c, "taken", this.#runtime);
-          c.end();
-          goTo(c, "fallthrough", this.#runtime);
-        } else goTo(c, "taken", this.#runtime);
-        this.#ended = true;
+        if (s.condition) this.#expr(s.condition);
+        this.#branch(s.condition !== undefined);
         break;
       case "jump":
         c.get(CPU);
@@ -241,6 +242,18 @@ class Lowering {
         this.#bulk(s.kind, s.size);
         break;
     }
+  }
+
+  /** Goes to the linked target; with a condition on the stack, or behind the instruction. */
+  #branch(conditional: boolean): void {
+    const { c } = this;
+    if (conditional) c.if();
+    goTo(c, "taken", this.#runtime);
+    if (conditional) {
+      c.end();
+      goTo(c, "fallthrough", this.#runtime);
+    }
+    this.#ended = true;
   }
 
   #expr(e: Expr): void {
@@ -424,23 +437,30 @@ class Lowering {
 
   #flags(s: Stmt & { do: "flags" }): void {
     const c = this.c;
-    this.#result(s.result, s.size);
+    const known = { result: c.local(), aux: c.local() };
+    this.#flagLocals = known;
+    this.#expr(s.result);
+    if (s.size === 8) c.op("extend8_s");
+    else if (s.size === 16) c.op("extend16_s");
+    c.set(known.result).get(CPU).get(known.result).store(32, State.flagResult);
+    const store = () => c.set(known.aux).get(CPU).get(known.aux).store(32, State.flagAux);
     if (s.kind === "logic") {
-      c.get(CPU).const(0).store(32, State.flagAux);
+      c.const(0);
+      store();
       return;
     }
     if (s.kind === "increment" || s.kind === "decrement") {
       const least = 1 << (s.size - 1);
       const carry = c.local();
       c.get(CPU).load(32, State.flagAux).const(0x8000_0000 | 0).op("and").set(carry);
-      c.get(CPU).get(carry).get(carry).const(1).op("shr_u");
+      c.get(carry).get(carry).const(1).op("shr_u");
       // Overflow exactly when the result is the least (increment) or the greatest (decrement) number.
       this.#expr(s.result);
       if (s.size < 32) c.const(least * 2 - 1).op("and");
       c.const(s.kind === "increment" ? least : least - 1).op("eq").const(30).op("shl").op("xor").op("or");
       this.#expr(s.result);
       c.const(15).op("and").const(s.kind === "increment" ? 0 : 15).op("eq").const(3).op("shl").op("or");
-      c.store(32, State.flagAux);
+      store();
       return;
     }
     // Carry or borrow out of every bit position.
@@ -466,11 +486,13 @@ class Lowering {
       c.op("and").op("or");
     }
     if (s.size === 32) {
-      c.set(out).get(CPU).get(out).const(0xc000_0008 | 0).op("and").store(32, State.flagAux);
+      c.const(0xc000_0008 | 0).op("and");
+      store();
       return;
     }
-    c.set(out).get(CPU).get(out).const(32 - s.size).op("shl").const(0xc000_0000 | 0).op("and");
-    c.get(out).const(8).op("and").op("or").store(32, State.flagAux);
+    c.tee(out).const(32 - s.size).op("shl").const(0xc000_0000 | 0).op("and");
+    c.get(out).const(8).op("and").op("or");
+    store();
   }
 
   /** Sets CF (and OF); without an overflow the old one stays. */
@@ -588,10 +610,16 @@ function tlbEntry(c: Code, linear: number): void {
   c.get(CPU).load(32, State.tlb).get(linear).const(8).op("shr_u").const(0xff0).op("and").op("add");
 }
 
+/** Locals that hold the two flag words just stored. */
+interface FlagLocals {
+  readonly result: number;
+  readonly aux: number;
+}
+
 /** Pushes 0 or 1 for a condition code (SDM volume 1, appendix B). */
-export function condition(c: Code, code: number): void {
-  const result = () => c.get(CPU).load(32, State.flagResult);
-  const aux = () => c.get(CPU).load(32, State.flagAux);
+export function condition(c: Code, code: number, known?: FlagLocals): void {
+  const result = () => known ? c.get(known.result) : c.get(CPU).load(32, State.flagResult);
+  const aux = () => known ? c.get(known.aux) : c.get(CPU).load(32, State.flagAux);
   const overflow = () => {
     aux();
     aux().const(1).op("shl").op("xor");
@@ -652,7 +680,7 @@ export function goTo(c: Code, which: "taken" | "fallthrough", runtime: Runtime):
   c.get(OP).get(CPU).const(Op[which]).returnCall(runtime.link);
 }
 
-/** The handler of a row's variant. */
-export function lower(row: Row, variant: Variant, runtime: Runtime): Code {
-  return new Lowering(row, variant, runtime).run();
+/** The handler of a row's variant, followed by the conditional jump with condition code `jump` if not -1. */
+export function lower(row: Row, variant: Variant, runtime: Runtime, jump = -1): Code {
+  return new Lowering(row, variant, runtime).run(jump);
 }
