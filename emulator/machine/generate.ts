@@ -7,7 +7,8 @@
  */
 import { FIXED_HANDLERS, rows, tableFingerprint } from "../isa/mod.ts";
 import { AREA_BASE, Block, Exit, HelperResult, JUMP_ENTRIES, OP_SIZE, State, TLB_ADDEND } from "./layout.ts";
-import { condition, CPU, dispatch, goTo, lower, OP, type Runtime, startBlock } from "./lower.ts";
+import { condition, CPU, dispatch, goTo, OP, type Runtime, startBlock } from "./emit.ts";
+import { lower } from "./lower.ts";
 import { Code, ModuleWriter, ValueType } from "./wasm.ts";
 
 const { i32 } = ValueType;

@@ -107,7 +107,10 @@ export interface Cpu {
   readonly cpl: number;
   selector(segment: number): number;
   segmentBase(segment: number): number;
-  /** Sets a segment register's hidden part directly (flat code or data at the given privilege). */
+  /**
+   * Sets a segment register's hidden part directly. `limit` in bytes; `attributes` are bits 8 to 23 of the
+   * descriptor's second word, shifted right by 8 (flat code ring 3: 0xc0fb, data: 0xc0f3). CS sets the CPL.
+   */
   setSegment(segment: number, selector: number, base: number, limit: number, attributes: number): void;
   /** Loads a segment register from the descriptor tables, as MOV/IRET would, without privilege checks. */
   loadSegment(segment: number, selector: number): void;
