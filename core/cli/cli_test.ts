@@ -538,8 +538,8 @@ test("serve: the emulator's guests run to their verdicts, the page says so, a si
     status = await (await fetch(`${address}api/v1/status`)).json();
   } while (status.verdictCounts.malicious < 2);
   assert.deepEqual(status.domains.map(({ pages }: { pages: unknown }) => pages), [{
-    seen: 2,
-    stored: 2,
+    seen: 4,
+    stored: 4,
     deduplicated: 0,
     lost: 0,
   }]);

@@ -88,6 +88,8 @@ function aborted(signal: AbortSignal): Promise<void> {
 class Guests {
   readonly #startedAt = Date.now();
   readonly #domains = new Map<number, DomainStatus>();
+  /** What the guests before this one came to, by domain: its number is given again, its counters go on. */
+  readonly #before = new Map<number, DomainStatus>();
   readonly #problems: string[] = [];
   #hypervisor: HypervisorInfo = { abi: 0, name: "test bed", copyPages: 0, ringEvents: 0, ringPages: 0 };
   #live: { service: Service; emulation: Emulation; name: string } | undefined;
@@ -136,6 +138,7 @@ class Guests {
     } finally {
       this.#picture("ended");
       this.#live = undefined;
+      for (const [domain, status] of this.#domains) this.#before.set(domain, status);
       files?.close();
       if (id > 0) this.journal.closeDomain(id);
       this.#forget(id - KEPT);
@@ -157,12 +160,19 @@ class Guests {
     const { service, emulation, name } = this.#live;
     const { domain } = emulation;
     const known = this.#domains.get(domain);
+    const before = this.#before.get(domain);
     // At the end the guest may be gone already: its last numbers stay.
     const statistics = state === "ended" && known
       ? known.statistics
-      : emulation.hypervisor.statistics(domain);
+      : sum(emulation.hypervisor.statistics(domain), before?.statistics);
     const { pages } = service.domains.get(domain)!;
-    this.#domains.set(domain, { domain, name, state, statistics, pages: { ...pages } });
+    this.#domains.set(domain, {
+      domain,
+      name,
+      state,
+      statistics: { ...statistics, domain },
+      pages: sum({ ...pages }, before?.pages),
+    });
   }
 
   /** The picture the status page shows. */
@@ -191,4 +201,11 @@ class Guests {
       verdictCounts: this.journal.verdictCounts(),
     };
   }
+}
+
+/** Adds counters of the same names. */
+function sum<T extends Readonly<Record<keyof T, number>>>(counts: T, more: T | undefined): T {
+  if (!more) return counts;
+  const keys = Object.keys(counts) as (keyof T)[];
+  return Object.fromEntries(keys.map((key) => [key, counts[key] + more[key]])) as T;
 }
