@@ -95,9 +95,9 @@ export const knownErrors: readonly KnownError[] = [
   },
   {
     reason:
-      "FPREM, FPREM1, FSCALE by way of doubles, and unnormal numbers by FLD m80: the host CPU test decides",
+      "FPREM, FPREM1, FSCALE by way of doubles, FXTRACT of infinities, unnormal numbers by FLD m80: the host CPU test decides",
     applies: ({ instruction, memory, what }) =>
-      /^(fprem1?|fscale|fld m80)$/.test(instruction.name) && what.length === 1 && memory.length > 0,
+      /^(fprem1?|fscale|fxtract|fld m80)$/.test(instruction.name) && what.length === 1 && memory.length > 0,
   },
   {
     reason:

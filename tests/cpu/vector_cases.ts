@@ -130,6 +130,28 @@ function sse(r: Random): { name: string; steps: number[][] } {
       ["movq xmm", [0xf3, 0x0f, 0x7e, 0xc0 | x << 3 | y]],
       ["movdqa", [0x66, 0x0f, 0x6f, 0xc0 | x << 3 | y]],
       ["movntdq", at([0x66, 0x0f, 0xe7], x, RESULT + 0x10)],
+      ["movntps", at([0x0f, 0x2b], x, RESULT + 0x10)],
+      ["movntpd", at([0x66, 0x0f, 0x2b], x, RESULT + 0x10)],
+      ["movnti", at([0x0f, 0xc3], 1, RESULT + 0x10)],
+      ["movlps m", at([0x0f, 0x13], x, RESULT + 0x10)],
+      ["movhps m", at([0x0f, 0x17], x, RESULT + 0x10)],
+      ["movlpd m", at([0x66, 0x0f, 0x13], x, RESULT + 0x10)],
+      ["movhpd m", at([0x66, 0x0f, 0x17], x, RESULT + 0x10)],
+      ["movlpd", at([0x66, 0x0f, 0x12], x, B)],
+      ["movhpd", at([0x66, 0x0f, 0x16], x, B)],
+      ["movaps m", at([0x0f, 0x29], x, RESULT + 0x10)],
+      ["movapd m", at([0x66, 0x0f, 0x29], x, RESULT + 0x10)],
+      ["movupd", at([0x66, 0x0f, 0x10], x, B + 4)],
+      ["movupd m", at([0x66, 0x0f, 0x11], x, RESULT + 0x14)],
+      ["movss m", at([0xf3, 0x0f, 0x11], x, RESULT + 0x10)],
+      ["movsd m", at([0xf2, 0x0f, 0x11], x, RESULT + 0x10)],
+      ["movq m", at([0x66, 0x0f, 0xd6], x, RESULT + 0x10)],
+      ["movdqa m", at([0x66, 0x0f, 0x7f], x, RESULT + 0x10)],
+      ["movdqu", at([0xf3, 0x0f, 0x6f], x, B + 4)],
+      ["movdqu m", at([0xf3, 0x0f, 0x7f], x, RESULT + 0x14)],
+      ["lfence", [0x0f, 0xae, 0xe8]],
+      ["mfence", [0x0f, 0xae, 0xf0]],
+      ["sfence", [0x0f, 0xae, 0xf8]],
     ]);
     name = general[0];
     steps = [general[1]];
@@ -150,6 +172,29 @@ function mmx(r: Random): { name: string; steps: number[][] } {
     const [opcode, digit] = r.pick(SHIFTS);
     const step = [0x0f, opcode, 0xc0 | digit << 3 | x, r.oneIn(4) ? r.below(256) : r.below(40)];
     return { name: `0f ${opcode.toString(16)} /${digit}`, steps: [...begin, step, ...end] };
+  }
+  if (r.oneIn(4)) {
+    // Between register files; EAX and ECX are compared as registers, memory behind the result too.
+    const [name, ...step] = r.pick<[string, ...number[]]>([
+      ["movd mm, r", 0x0f, 0x6e, 0xc0 | x << 3 | 1],
+      ["movd r, mm", 0x0f, 0x7e, 0xc0 | x << 3],
+      ["movntq", ...at([0x0f, 0xe7], x, RESULT + 0x10)],
+      ["pshufw", 0x0f, 0x70, 0xc0 | x << 3 | y, r.below(256)],
+      ["pinsrw mm", 0x0f, 0xc4, 0xc0 | x << 3 | 1, r.below(256)],
+      ["pextrw mm", 0x0f, 0xc5, 0xc0 | x, r.below(256)],
+      ["pmovmskb mm", 0x0f, 0xd7, 0xc0 | x],
+      ["cvtpi2ps", 0x0f, 0x2a, 0xc0 | 2 << 3 | x],
+      ["cvtpi2pd", 0x66, 0x0f, 0x2a, 0xc0 | 2 << 3 | x],
+      ["cvttps2pi", ...at([0x0f, 0x2c], x, B)],
+      ["cvtps2pi", ...at([0x0f, 0x2d], x, B)],
+      ["cvttpd2pi", ...at([0x66, 0x0f, 0x2c], x, A)],
+      ["cvtpd2pi", ...at([0x66, 0x0f, 0x2d], x, A)],
+      ["movdq2q", 0xf2, 0x0f, 0xd6, 0xc0 | x << 3 | 2],
+      ["movq2dq", 0xf3, 0x0f, 0xd6, 0xc0 | 2 << 3 | x],
+    ]);
+    const before = [at([0x0f, 0xae], 2, CONTROL), at([0x0f, 0x10], 2, A)];
+    const after = [at([0x0f, 0x11], 2, RESULT + 0x20), at([0x0f, 0xae], 3, STATUS)];
+    return { name, steps: [...before, ...begin, step, ...after, ...end] };
   }
   const opcode = r.pick(PACKED);
   const step = r.oneIn(3) ? at([0x0f, opcode], x, B) : [0x0f, opcode, 0xc0 | x << 3 | y];
@@ -196,8 +241,15 @@ const X87: readonly (readonly [string, readonly number[]])[] = [
   ["fcmovne", [0xdb, 0xc9]],
   ["fcmovnbe", [0xdb, 0xd1]],
   ["fcmovnu", [0xdb, 0xd9]],
-  ["fld1", [0xd9, 0xe8]],
-  ["fldz", [0xd9, 0xee]],
+  ...["fld1", "fldl2t", "fldl2e", "fldpi", "fldlg2", "fldln2", "fldz"].map((name, i) =>
+    [name, [0xd9, 0xe8 + i]] as const
+  ),
+  ["fxtract", [0xd9, 0xf4]],
+  ["fld i16", at([0xdf], 0, A)],
+  ["fist m16", at([0xdf], 2, RESULT + 0x20)],
+  ["fnstcw", at([0xd9], 7, RESULT + 0x20)],
+  ["fnop", [0xd9, 0xd0]],
+  ["fnclex", [0xdb, 0xe2]],
   ["fstp m32", at([0xd9], 3, RESULT + 0x20)],
   ["fst m32", at([0xd9], 2, RESULT + 0x20)],
   ["fstp m64", at([0xdd], 3, RESULT + 0x20)],
@@ -227,7 +279,7 @@ function x87(r: Random): { name: string; steps: number[][] } {
   steps.push(at([0xdd], 7, STATUS)); // fnstsw
   // What is on the stack now, not more: Unicorn does not model an empty register.
   const [operation] = name.split(" ");
-  let depth = 2 + (/^fld/.test(operation) ? 1 : 0) -
+  let depth = 2 + (/^(fld|fxtract)/.test(operation) ? 1 : 0) -
     (/pp$/.test(operation) ? 2 : /p$/.test(operation) ? 1 : 0);
   for (let n = 0; depth > 0; depth--, n++) steps.push(at([0xdd], 3, RESULT + 8 * n)); // fstp m64
   steps.push(at([0xdd], 7, STATUS + 4)); // fnstsw
@@ -306,7 +358,7 @@ export function prepareSequence(sequence: Sequence, r: Random, state: State, pok
     }
     for (let i = 0; i < 16; i += 4) poke(address + i, scratch.getUint32(i, true));
   }
-  if (sequence.kind === "sse") poke(CONTROL, 0x1f80);
+  if (sequence.kind !== "x87") poke(CONTROL, 0x1f80);
   // Masked exceptions; mostly 53 bits of precision, as Windows sets it, and round to nearest.
   if (sequence.kind === "x87") {
     poke(CONTROL, r.pick([0x027f, 0x027f, 0x037f, 0x007f]) | (r.oneIn(4) ? r.below(4) << 10 : 0));
