@@ -295,23 +295,13 @@ data:
 
 Deno.test("a bad pointer given to a function faults inside it, and the call can be repeated", () => {
   const exit = exitCode(`
+%import kernel32.dll GetSystemTimeAsFileTime
 start:
   ${INSTALL}
-  push 0x1000
-  push 0x3000
-  push 0x1000
-  push 0
-  lea eax, dword ptr [esp]
-  mov dword ptr [eax + 12], 4
-  mov dword ptr [eax + 8], 0x3000
-  mov dword ptr [eax + 4], 0x1000
-  call dword ptr [VirtualAlloc]
-  mov esi, eax
   push 0xdead0000
-  push 2
-  push 0x1000
-  push esi
-  call dword ptr [VirtualProtect]
+  call dword ptr [GetSystemTimeAsFileTime]
+  mov eax, dword ptr [time + 4]
+  shr eax, 24
   push eax
   call dword ptr [ExitProcess]
 handler:
@@ -320,16 +310,97 @@ handler:
   jne bad
   mov ecx, dword ptr [esp + 12]
   mov ecx, dword ptr [ecx + 0xc4]
-  mov eax, old
-  mov dword ptr [ecx + 16], eax
+  mov eax, time
+  mov dword ptr [ecx + 4], eax
   xor eax, eax
   ret
 bad:
   push 0x99
   call dword ptr [ExitProcess]
 %section .data rw
-old:
+time:
+  .long 0, 0
+`);
+  assert.equal(exit, 1, "the high half of a time in this century begins with 0x01");
+});
+
+Deno.test("a single step clears the trap flag: going on runs without another", () => {
+  const exit = exitCode(`
+start:
+  ${INSTALL}
+  pushfd
+  or dword ptr [esp], 0x100
+  popfd
+  nop
+  nop
+  nop
+  mov eax, dword ptr [count]
+  push eax
+  call dword ptr [ExitProcess]
+handler:
+  inc dword ptr [count]
+  xor eax, eax
+  ret
+%section .data rw
+count:
   .long 0
 `);
-  assert.ok(exit === 0 || exit === 1, `exit code ${exit}`);
+  assert.equal(exit, 1);
+});
+
+Deno.test("frames below the one whose handler failed see a nested call, the others do not", () => {
+  const exit = exitCode(`
+start:
+  push outer
+  push dword ptr fs:[0]
+  mov dword ptr fs:[0], esp
+  ${INSTALL}
+  ud2
+handler:
+  mov eax, dword ptr [esp + 4]
+  mov eax, dword ptr [eax + 4]
+  or dword ptr [seen], eax
+  cmp dword ptr [count], 0
+  jne pass
+  inc dword ptr [count]
+  ud2
+pass:
+  mov eax, 1
+  ret
+outer:
+  mov eax, dword ptr [esp + 4]
+  mov eax, dword ptr [eax + 4]
+  shl eax, 8
+  or eax, dword ptr [seen]
+  push eax
+  call dword ptr [ExitProcess]
+%section .data rw
+seen:
+  .long 0
+count:
+  .long 0
+`);
+  assert.equal(exit, 0x10);
+});
+
+Deno.test("going on after a noncontinuable exception is an exception itself", () => {
+  const { end } = runProgram(program(`${IMPORTS}
+start:
+  ${INSTALL}
+  push 0
+  push 0
+  push 1
+  push 0x1234
+  call dword ptr [RaiseException]
+handler:
+  mov eax, dword ptr [esp + 4]
+  cmp dword ptr [eax], 0x1234
+  jne pass
+  xor eax, eax
+  ret
+pass:
+  mov eax, 1
+  ret
+`));
+  assert.match(end?.detail ?? "", /^exception 0xc0000025 /);
 });
