@@ -6,8 +6,18 @@ import { Win32 } from "../shared/errors.ts";
 import { moduleOf } from "../kernel32/module.ts";
 import { resourceData, resourceKey } from "../kernel32/resource.ts";
 import { store, text } from "../shared/text.ts";
-import { wait } from "./messages.ts";
-import { createWindow, desktop, destroy, Message, send, type Window, windowOf } from "./windows.ts";
+import { deliver, next } from "./messages.ts";
+import {
+  createWindow,
+  desktop,
+  destroy,
+  dialogProcedure,
+  Message,
+  post,
+  send,
+  type Window,
+  windowOf,
+} from "./windows.ts";
 
 const Resource = {
   bitmap: 2,
@@ -135,13 +145,22 @@ function* createDialog(
   return window;
 }
 
-/** What the user does in a dialog that waits: presses OK, then Cancel, then closes it. */
-const USER_ACTIONS: readonly (readonly [number, number])[] = [
-  [Message.command, OK],
-  [Message.command, CANCEL],
-  [Message.close, 0],
-];
+/** How long a dialog is idle before the user presses something, and how often the user does. */
+const IDLE = 1500;
+const STEP = 100;
+const MAX_PRESSES = 20;
+const MAX_MESSAGES = 20000;
 
+/** The button a user presses: OK or Next, else the first push button but Cancel; undefined when there is none. */
+function nextButton(call: ApiCall, dialog: number): Window | undefined {
+  const buttons = [...desktop(call).windows.values()].filter((window) =>
+    window.parent === dialog && window.className === "button" && (window.style & 15) <= 1 && window.enabled &&
+    window.visible && window.id !== CANCEL
+  );
+  return buttons.find((button) => button.id === OK) ?? buttons[0];
+}
+
+/** A modal loop: messages, and when there are none the user, who goes on, then cancels, then closes. */
 function* runDialog(
   call: ApiCall,
   template: number | undefined,
@@ -152,37 +171,40 @@ function* runDialog(
   if (template === undefined) return call.fail(Win32.resourceNameNotFound, 0xffffffff);
   const window = yield* createDialog(call, template, parent, procedure, parameter);
   if (!window) return 0xffffffff;
+  window.visible = true;
   call.print(`[dialog] [${window.text}]\n`);
-  const isDone = () => window.dialogResult !== undefined || !desktop(call).windows.has(window.handle);
-  for (const [message, wparam] of USER_ACTIONS) {
-    // Posted messages and timers first: dialogs often work by them.
-    for (let i = 0; i < 1000 && !isDone(); i++) {
-      const queue = desktop(call).queues.get(call.tid) ?? [];
-      const timer = desktop(call).timers.find((one) => one.window === window.handle);
-      if (queue.length === 0 && (!timer || i > 50)) break;
-      const posted = yield* wait(call, 0, 0, 0);
-      if (posted.message === Message.quit) {
-        desktop(call).quit = posted.wparam;
-        window.dialogResult = 0;
-        break;
-      }
-      if (posted.message === Message.timer && posted.lparam) {
-        yield invoke(posted.lparam, [posted.window, posted.message, posted.wparam, call.clock.tickCount]);
-      } else if (posted.window === window.handle && procedure) {
-        yield invoke(procedure, [posted.window, posted.message, posted.wparam, posted.lparam]);
-      } else yield* send(call, posted.window, posted.message, posted.wparam, posted.lparam);
+  const { handle } = window;
+  let [presses, idle] = [0, 0];
+  for (let i = 0; i < MAX_MESSAGES; i++) {
+    if (window.dialogResult !== undefined || !desktop(call).windows.has(handle)) break;
+    const posted = next(call, 0, 0, 0, true);
+    if (posted?.message === Message.quit) {
+      // Quitting is for the program's own loop: it finds it again.
+      desktop(call).quit = posted.wparam;
+      break;
     }
-    if (isDone()) break;
-    yield { kind: "sleep", milliseconds: 1500 };
-    if (procedure) {
-      const control = message === Message.command ? itemOf(call, window.handle, wparam)?.handle ?? 0 : 0;
-      if (message === Message.command && control === 0 && wparam === OK) continue;
-      yield invoke(window.dialogProcedure || procedure, [window.handle, message, wparam, control]);
+    if (posted) {
+      yield* deliver(call, posted);
+      continue;
     }
+    yield { kind: "sleep", milliseconds: STEP };
+    if ((idle += STEP) < IDLE) continue;
+    idle = 0;
+    if (++presses > MAX_PRESSES + 2) break;
+    const button = presses <= MAX_PRESSES ? nextButton(call, handle) : undefined;
+    const id = button ? button.id & 0xffff : CANCEL;
+    const press = presses > MAX_PRESSES + 1
+      ? { window: handle, message: Message.close, wparam: 0, lparam: 0 }
+      : {
+        window: handle,
+        message: Message.command,
+        wparam: id,
+        lparam: itemOf(call, handle, id)?.handle ?? 0,
+      };
+    post(call, call.tid, press);
   }
-  const result = window.dialogResult ?? 0;
-  if (desktop(call).windows.has(window.handle)) yield* destroy(call, window.handle);
-  return result;
+  if (desktop(call).windows.has(handle)) yield* destroy(call, handle);
+  return window.dialogResult ?? 0;
 }
 
 function itemOf(call: ApiCall, dialog: number, id: number): Window | undefined {
@@ -259,7 +281,10 @@ export const dialogs: Handlers = {
         const window = yield* createDialog(call, template, parent, procedure, parameter);
         return window?.handle ?? 0;
       },
-    DefDlgProc: () => () => 0,
+    DefDlgProc: () => (call, handle, message, wparam, lparam) => {
+      const window = windowOf(call, handle);
+      return window?.dialogProcedure ? dialogProcedure(call, window, message, wparam, lparam) : 0;
+    },
     GetDlgItemText: itemText,
     SetDlgItemText: (wide) => (call, dialog, id, value) => {
       const item = itemOf(call, dialog, id);

@@ -11,7 +11,7 @@ import { Win32 } from "../shared/errors.ts";
 import { atom } from "../kernel32/environment.ts";
 import { text } from "../shared/text.ts";
 import { waitFor } from "../kernel32/sync.ts";
-import { desktop, Message, post, type Posted, send, windowOf } from "./windows.ts";
+import { desktop, Message, post, type Posted, send, type Window, windowOf } from "./windows.ts";
 
 /** How long the user watches an idle program before closing its windows, and how often it is asked. */
 const PATIENCE = 20000;
@@ -29,8 +29,17 @@ const fits = (posted: Posted, window: number, low: number, high: number) =>
   (window === 0 || posted.window === window || (window === 0xffffffff && posted.window === 0)) &&
   (low === 0 && high === 0 || (posted.message >= low && posted.message <= high));
 
+/** Windows whose messages reach the program. */
+const isProgram = (window: Window) => window.procedure !== 0 || window.dialogProcedure !== 0;
+
 /** The next message of the calling thread, taken out of the queue if asked; undefined when there is none. */
-function next(call: ApiCall, window: number, low: number, high: number, take: boolean): Posted | undefined {
+export function next(
+  call: ApiCall,
+  window: number,
+  low: number,
+  high: number,
+  take: boolean,
+): Posted | undefined {
   const state = desktop(call);
   const queue = state.queues.get(call.tid) ?? [];
   const at = queue.findIndex((posted) => fits(posted, window, low, high));
@@ -41,7 +50,7 @@ function next(call: ApiCall, window: number, low: number, high: number, take: bo
     return { window: 0, message: Message.quit, wparam: code, lparam: 0 };
   }
   for (const shown of state.windows.values()) {
-    if (!shown.visible || shown.painted || shown.tid !== call.tid || !shown.procedure) continue;
+    if (!shown.visible || shown.painted || shown.tid !== call.tid || !isProgram(shown)) continue;
     const posted = { window: shown.handle, message: Message.paint, wparam: 0, lparam: 0 };
     if (!fits(posted, window, low, high)) continue;
     if (take) shown.painted = true;
@@ -127,8 +136,14 @@ function* peek(
   return 0;
 }
 
-function* dispatch(call: ApiCall, at: number): Generator<Request, HandlerResult, number> {
+function dispatch(call: ApiCall, at: number) {
   const [window, message, wparam, lparam] = Array.from({ length: 4 }, (_, i) => call.memory.u32(at + 4 * i));
+  return deliver(call, { window, message, wparam, lparam });
+}
+
+/** Hands a message to its timer callback or its window. */
+export function* deliver(call: ApiCall, posted: Posted): Generator<Request, number, number> {
+  const { window, message, wparam, lparam } = posted;
   if (message === Message.timer && lparam !== 0) {
     yield invoke(lparam, [window, message, wparam, call.clock.tickCount]);
     return 0;

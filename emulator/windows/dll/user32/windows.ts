@@ -173,7 +173,44 @@ export function* send(
   const window = desktop(call).windows.get(handle);
   if (!window) return 0;
   if (window.procedure) return yield invoke(window.procedure, [handle, message, wparam, lparam]);
+  if (window.dialogProcedure) return yield* dialogProcedure(call, window, message, wparam, lparam);
   return yield* defaultProcedure(call, window.wide, handle, message, wparam, lparam);
+}
+
+/** Messages whose result is the dialog procedure's own: WM_CTLCOLOR…, WM_COMPAREITEM, WM_VKEYTOITEM, …. */
+const OWN_RESULT = new Set<number>([
+  Message.initDialog,
+  0x132,
+  0x133,
+  0x134,
+  0x135,
+  0x136,
+  0x137,
+  0x138,
+  0x2e,
+  0x2f,
+  0x37,
+  0x39,
+]);
+const CANCEL = 2;
+
+/** What the class of dialogs does with a message: the dialog's procedure first, then the default. */
+export function* dialogProcedure(
+  call: ApiCall,
+  window: Window,
+  message: number,
+  wparam: number,
+  lparam: number,
+): Generator<Request, number, number> {
+  window.longs.set(0, 0);
+  const took: number = yield invoke(window.dialogProcedure, [window.handle, message, wparam, lparam]);
+  if (OWN_RESULT.has(message)) return took;
+  if (took !== 0) return window.longs.get(0) ?? 0;
+  if (message === Message.close) {
+    post(call, window.tid, { window: window.handle, message: Message.command, wparam: CANCEL, lparam: 0 });
+    return 0;
+  }
+  return yield* defaultProcedure(call, window.wide, window.handle, message, wparam, lparam);
 }
 
 /** DefWindowProc, and the parts of the system's controls that programs ask for. */
@@ -252,6 +289,14 @@ function control(
       return window.checked;
     case 0xf1: // BM_SETCHECK
       window.checked = wparam;
+      return 0;
+    case 0xf5: // BM_CLICK
+      post(call, window.tid, {
+        window: window.parent,
+        message: Message.command,
+        wparam: window.id & 0xffff,
+        lparam: window.handle,
+      });
       return 0;
     default:
       return 0;
