@@ -26,7 +26,16 @@ async function deno(...args: readonly string[]): Promise<string | undefined> {
 
 /** Bundles a module with all it imports into one script and returns its text. */
 async function bundle(module: string, out: string): Promise<Uint8Array<ArrayBuffer>> {
-  const failure = await deno("bundle", "--quiet", "--platform", "deno", "-o", out, module);
+  const failure = await deno(
+    "bundle",
+    "--quiet",
+    "--lock=deno.lock",
+    "--platform",
+    "deno",
+    "-o",
+    out,
+    module,
+  );
   if (failure !== undefined) throw new Error(`Cannot bundle ${module}: ${failure}`);
   return Deno.readFileSync(ROOT + out);
 }

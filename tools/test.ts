@@ -4,6 +4,10 @@
  *
  * @module
  */
+import { ROOT } from "./files.ts";
+
+/** The versions of packages are those of the lock file. (It is not named in `deno.json`: see docs/architecture.md.) */
+const LOCKED = [`--lock=${ROOT}deno.lock`, "--frozen"];
 
 /** Numbers of one `deno test` run. */
 export interface TestCounts {
@@ -26,7 +30,7 @@ export function readSummary(output: string): TestCounts | undefined {
 
 async function run(args: readonly string[]): Promise<number> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", "--allow-all", "--no-check", ...args],
+    args: ["test", "--allow-all", "--no-check", ...LOCKED, ...args],
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
