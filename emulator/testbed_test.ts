@@ -90,7 +90,7 @@ Deno.test("a hostile file name becomes a plain one in the guest", () => {
   for (const name of ["../../etc/passwd", 'a"b|c<d>.exe', "x".repeat(300), "\u202egnp.exe", ""]) {
     const emulation = load(name, UNPACKER);
     emulation.hypervisor.watch(emulation.domain, emulation.rules);
-    for (let end: EmulationEnd | undefined; !end;) end = emulation.step(100_000);
+    while (!emulation.step(100_000));
     const [event] = emulation.hypervisor.fetch(emulation.domain, 1);
     const { path } = emulation.hypervisor.process(emulation.domain, event.process)!;
     assert.match(path, /^C:\\Users\\user\\Desktop\\[^\\/:"|<>?*\u0080-\uffff]{1,64}\.exe$/);

@@ -139,7 +139,7 @@ export class WindowsGuest {
       pid: program.beside ? undefined : SAMPLE_PID,
     });
     if (!thread) {
-      throw new RangeError(`Cannot start ${JSON.stringify(program.name)}: not enough guest memory`);
+      throw new InputError(`Cannot load ${JSON.stringify(program.name)}: not enough guest memory for it`);
     }
     if (!program.beside) this.sample ??= thread.process;
     return thread.process.pid;
@@ -183,6 +183,7 @@ export class WindowsGuest {
     return { end: this.ended };
   }
 
+  /** Runs the CPU once and acts on why it came back. */
   private execute(limit: number): void {
     const { kernel, scheduler } = this;
     const { vcpu } = kernel;
@@ -221,6 +222,7 @@ export class WindowsGuest {
     return true;
   }
 
+  /** The first reason to end stays. */
   private end(reason: EmulationEnd["reason"], detail: string): void {
     this.ended ??= { reason, detail, instructions: this.instructions };
   }

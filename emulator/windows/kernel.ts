@@ -16,7 +16,7 @@ import { DllRegistry } from "./dll_registry.ts";
 import { INTERNALS, withKernelFunctions } from "./kernel_functions.ts";
 import { FileSystem } from "./files.ts";
 import { FrameAllocator, KERNEL_PHYSICAL, KERNEL_SIZE, KernelMemory } from "./kernel_memory.ts";
-import { CommitLedger } from "./memory_manager.ts";
+import { CommitLedger } from "./memory_base.ts";
 import { createEprocess, createEthread, Process, Thread } from "./process.ts";
 import { Section } from "./sections.ts";
 import { Ethread, initializeList, SharedData, systemTimeBytes, wideZ } from "./structures.ts";

@@ -8,39 +8,17 @@
  * @module
  */
 import { PAGE_SIZE } from "../machine/types.ts";
-import type { Domain } from "../hypervisor/types.ts";
 import type { AddressSpace } from "./address_space.ts";
 import { Pte } from "./address_space.ts";
 import type { MemoryRegion } from "./api.ts";
 import { alignUp } from "./bytes.ts";
 import { GRANULARITY, Memory, Protect, SHARED_DATA, Status, USER_END, USER_START } from "./constants.ts";
-import type { FrameAllocator } from "./kernel_memory.ts";
+import { partOf, regionOf } from "./memory_base.ts";
+import type { FaultOutcome, MemoryBase } from "./memory_base.ts";
 import * as rules from "./protection.ts";
 import type { Section } from "./sections.ts";
 import { Mm } from "./vad.ts";
 import type { Vad, VadKind, VadTree } from "./vad.ts";
-
-/** What became of a page fault. */
-export type FaultOutcome = "resolved" | "violation" | "guard" | "stackOverflow" | "noMemory";
-
-/** Frames promised to processes; commits fail before the frames run out. */
-export class CommitLedger {
-  used = 0;
-  constructor(readonly limit: number) {}
-  /** Takes `pages`, or says no. */
-  charge(pages: number): boolean {
-    if (this.used + pages > this.limit) return false;
-    this.used += pages;
-    return true;
-  }
-}
-
-/** What a memory manager stands on. */
-export interface MemoryBase {
-  readonly domain: Domain;
-  readonly frames: FrameAllocator;
-  readonly ledger: CommitLedger;
-}
 
 const STEP = GRANULARITY / PAGE_SIZE;
 const FIRST_PAGE = USER_START / PAGE_SIZE;
@@ -173,8 +151,8 @@ export class MemoryManager {
     const result = { status: Status.success, base: start * PAGE_SIZE, size: (end - start + 1) * PAGE_SIZE };
     if (type === Memory.decommit) return result;
     this.vads.remove(vad);
-    if (start > vad.start) this.vads.insert(part(vad, vad.start, start - 1));
-    if (end < vad.end) this.vads.insert(part(vad, end + 1, vad.end));
+    if (start > vad.start) this.vads.insert(partOf(vad, vad.start, start - 1));
+    if (end < vad.end) this.vads.insert(partOf(vad, end + 1, vad.end));
     return result;
   }
 
@@ -263,7 +241,7 @@ export class MemoryManager {
     if (!vad) {
       const next = this.vads.ranges.find((range) => range.start > vpn);
       const end = next ? next.start : USER_END / PAGE_SIZE;
-      return region(vpn, vpn, Math.max(end - vpn, 1), Memory.free, 0, 0, Protect.noAccess);
+      return regionOf(vpn, vpn, Math.max(end - vpn, 1), Memory.free, 0, 0, Protect.noAccess);
     }
     const code = vad.pages[vpn - vad.start];
     let end = vpn;
@@ -271,7 +249,7 @@ export class MemoryManager {
     const type = { private: Memory.private, mapped: Memory.mapped, image: Memory.image }[vad.kind];
     const state = code === 0 ? Memory.reserve : Memory.commit;
     const protect = code === 0 ? 0 : rules.fromMm(code);
-    return region(vpn, vad.start, end - vpn + 1, state, type, rules.fromMm(vad.protect), protect);
+    return regionOf(vpn, vad.start, end - vpn + 1, state, type, rules.fromMm(vad.protect), protect);
   }
 
   /**
@@ -426,28 +404,4 @@ export class MemoryManager {
     }
     return true;
   }
-}
-
-function part(vad: Vad, start: number, end: number): Vad {
-  return { ...vad, start, end, pages: vad.pages.slice(start - vad.start, end - vad.start + 1) };
-}
-
-function region(
-  vpn: number,
-  allocation: number,
-  pages: number,
-  state: number,
-  type: number,
-  allocationProtect: number,
-  protect: number,
-): MemoryRegion {
-  return {
-    base: vpn * PAGE_SIZE,
-    allocationBase: state === Memory.free ? 0 : allocation * PAGE_SIZE,
-    allocationProtect: state === Memory.free ? 0 : allocationProtect,
-    size: pages * PAGE_SIZE,
-    state,
-    protect,
-    type,
-  };
 }

@@ -11,7 +11,8 @@ import { PAGE_SIZE } from "../machine/types.ts";
 import type { GuestMemory } from "./api.ts";
 import { get16, get32, latin1, put16, utf16, word } from "./bytes.ts";
 import { Status, USER_END } from "./constants.ts";
-import type { FaultOutcome, MemoryManager } from "./memory_manager.ts";
+import type { FaultOutcome } from "./memory_base.ts";
+import type { MemoryManager } from "./memory_manager.ts";
 
 /** An exception to raise in the guest: the model touched memory it may not touch in the caller's name. */
 export class GuestFault extends Error {
