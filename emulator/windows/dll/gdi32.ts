@@ -143,6 +143,13 @@ const handlers: Handlers = {
     StartDoc: () => () => 0xffffffff,
   }),
   GetDeviceCaps: (_, _dc, index) => CAPS[index] ?? 0,
+  TranslateCharsetInfo: (call, source, at, flags) => {
+    // Whatever is asked, the answer is ANSI: charset 0, code page 1252.
+    const known = flags === 2 ? source === 1252 : source === 0 || source === 1252 || flags === 3;
+    if (!known) return call.fail(87);
+    [0, 1252, 0, 0, 0, 0, 1, 0].forEach((value, i) => call.memory.setU32(at + 4 * i, value));
+    return 1;
+  },
   GetPixel: () => 0xffffff,
   SetPixel: (_, _dc, _x, _y, color) => color,
   GetDIBits: (_, _dc, _bitmap, _start, lines) => lines,

@@ -13,6 +13,7 @@ import wininetNames from "./known/wininet.json" with { type: "json" };
 import ws2Names from "./known/ws2_32.json" with { type: "json" };
 import wsockNames from "./known/wsock32.json" with { type: "json" };
 import { COMPUTER } from "./kernel32/system.ts";
+import { ws2Ordinals, wsockOrdinals } from "./ordinals.ts";
 import { Win32 } from "./shared/errors.ts";
 import { lasting, store, text } from "./shared/text.ts";
 
@@ -196,62 +197,19 @@ const modern: Handlers = {
   WSAEventSelect: working,
 };
 
-const COMMON = {
-  accept: 1,
-  bind: 2,
-  closesocket: 3,
-  connect: 4,
-  getpeername: 5,
-  getsockname: 6,
-  getsockopt: 7,
-  htonl: 8,
-  htons: 9,
-  listen: 13,
-  ntohl: 14,
-  ntohs: 15,
-  recv: 16,
-  recvfrom: 17,
-  select: 18,
-  send: 19,
-  sendto: 20,
-  setsockopt: 21,
-  shutdown: 22,
-  socket: 23,
-  gethostbyaddr: 51,
-  gethostbyname: 52,
-  getprotobyname: 53,
-  getprotobynumber: 54,
-  getservbyname: 55,
-  getservbyport: 56,
-  gethostname: 57,
-  WSAAsyncSelect: 101,
-  WSAAsyncGetHostByAddr: 102,
-  WSAAsyncGetHostByName: 103,
-  WSACancelAsyncRequest: 108,
-  WSASetBlockingHook: 109,
-  WSAUnhookBlockingHook: 110,
-  WSAGetLastError: 111,
-  WSASetLastError: 112,
-  WSACancelBlockingCall: 113,
-  WSAIsBlocking: 114,
-  WSAStartup: 115,
-  WSACleanup: 116,
-  __WSAFDIsSet: 151,
-};
-
 export const ws2: DllDefinition = define({
   name: "ws2_32.dll",
   base: 0x76400000,
   known: ws2Names,
   handlers: [sockets, modern],
-  ordinals: { ...COMMON, ioctlsocket: 10, inet_addr: 11, inet_ntoa: 12 },
+  ordinals: ws2Ordinals,
 });
 export const wsock: DllDefinition = define({
   name: "wsock32.dll",
   base: 0x72f00000,
   known: wsockNames,
   handlers: [sockets],
-  ordinals: { ...COMMON, inet_addr: 10, inet_ntoa: 11, ioctlsocket: 12 },
+  ordinals: wsockOrdinals,
 });
 
 const NOT_CONNECTED = Win32.internetCannotConnect;

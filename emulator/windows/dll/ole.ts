@@ -5,6 +5,7 @@ import { constant, define, type Handlers } from "./define.ts";
 import ole32Names from "./known/ole32.json" with { type: "json" };
 import oleaut32Names from "./known/oleaut32.json" with { type: "json" };
 import { pseudoRandom } from "./advapi32/crypto.ts";
+import { automationOrdinals } from "./ordinals.ts";
 import { store, text } from "./shared/text.ts";
 
 const E_POINTER = 0x80004003;
@@ -166,48 +167,6 @@ const automation: Handlers = {
   SetErrorInfo: () => 0,
 };
 
-/** Ordinals that old programs import oleaut32 by. */
-const ORDINALS = {
-  SysAllocString: 2,
-  SysReAllocString: 3,
-  SysAllocStringLen: 4,
-  SysReAllocStringLen: 5,
-  SysFreeString: 6,
-  SysStringLen: 7,
-  VariantInit: 8,
-  VariantClear: 9,
-  VariantCopy: 10,
-  VariantCopyInd: 11,
-  VariantChangeType: 12,
-  VariantTimeToDosDateTime: 13,
-  DosDateTimeToVariantTime: 14,
-  SafeArrayCreate: 15,
-  SafeArrayDestroy: 16,
-  SafeArrayGetDim: 17,
-  SafeArrayGetElemsize: 18,
-  SafeArrayGetUBound: 19,
-  SafeArrayGetLBound: 20,
-  SafeArrayLock: 21,
-  SafeArrayUnlock: 22,
-  SafeArrayAccessData: 23,
-  SafeArrayUnaccessData: 24,
-  SafeArrayGetElement: 25,
-  SafeArrayPutElement: 26,
-  SafeArrayCopy: 27,
-  GetActiveObject: 35,
-  VariantChangeTypeEx: 147,
-  SysStringByteLen: 149,
-  SysAllocStringByteLen: 150,
-  LoadTypeLib: 161,
-  LoadRegTypeLib: 162,
-  RegisterTypeLib: 163,
-  SystemTimeToVariantTime: 184,
-  VariantTimeToSystemTime: 185,
-  GetErrorInfo: 200,
-  SetErrorInfo: 201,
-  CreateErrorInfo: 202,
-};
-
 export const ole32: DllDefinition = define({
   name: "ole32.dll",
   base: 0x75a00000,
@@ -220,5 +179,5 @@ export const oleaut32: DllDefinition = define({
   base: 0x75c00000,
   known: oleaut32Names,
   handlers: [automation],
-  ordinals: ORDINALS,
+  ordinals: automationOrdinals,
 });

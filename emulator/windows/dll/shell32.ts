@@ -15,6 +15,7 @@ import {
   removeFile,
   writeFile,
 } from "./shared/filesystem.ts";
+import { shellOrdinals } from "./ordinals.ts";
 import { shlwapi } from "./shlwapi.ts";
 import { encode, store, text } from "./shared/text.ts";
 
@@ -201,5 +202,5 @@ export const shell32: DllDefinition = define({
   known,
   handlers: [handlers],
   forwards: Object.fromEntries(passedOn.map((name) => [name, `SHLWAPI.${name}`])),
-  ordinals: { IsUserAnAdmin: 680, ILFree: 155 },
+  ordinals: shellOrdinals,
 });

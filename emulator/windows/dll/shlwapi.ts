@@ -228,6 +228,7 @@ const handlers: Handlers = {
     wvnsprintf: (wide) => (call, buffer, capacity, picture, list) =>
       printed(call, wide, buffer, capacity, picture, new Arguments(call, list)),
   }),
+  SHAutoComplete: () => 0,
   StrCmpW: compare(false)(true),
   StrCmpIW: compare(true)(true),
   StrCpyNW: (call, target, source, max) => {

@@ -11,6 +11,7 @@ import versionNames from "./known/version.json" with { type: "json" };
 import winmmNames from "./known/winmm.json" with { type: "json" };
 import { moduleOf } from "./kernel32/module.ts";
 import { resourceData } from "./kernel32/resource.ts";
+import { comctlOrdinals } from "./ordinals.ts";
 import { Win32 } from "./shared/errors.ts";
 import { fill, fromAnsi, fromWide, store, text } from "./shared/text.ts";
 
@@ -31,13 +32,7 @@ export const comctl32: DllDefinition = define({
       ImageList_GetImageCount: () => 0,
     },
   ],
-  ordinals: {
-    InitCommonControls: 17,
-    MenuHelp: 2,
-    ShowHideMenuCtl: 3,
-    CreateStatusWindowA: 6,
-    MakeDragList: 13,
-  },
+  ordinals: comctlOrdinals,
 });
 
 export const comdlg32: DllDefinition = define({

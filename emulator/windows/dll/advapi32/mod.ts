@@ -75,6 +75,17 @@ const tokens: Handlers = {
     call.memory.setU32(result, sid);
     return 1;
   },
+  CreateWellKnownSid: (call, kind, _domain, buffer, size) => {
+    // BUILTIN groups are kinds 26 and up: administrators, users, guests, … from S-1-5-32-544 on.
+    const parts = kind >= 26 && kind <= 36 ? [32, 544 + kind - 26] : [kind === 1 ? 0 : 18];
+    const length = 8 + 4 * parts.length;
+    const room = call.memory.u32(size);
+    call.memory.setU32(size, length);
+    if (room < length) return call.fail(Win32.insufficientBuffer);
+    call.memory.setBytes(buffer, Uint8Array.of(1, parts.length, 0, 0, 0, 0, 0, kind === 1 ? 1 : 5));
+    parts.forEach((part, i) => call.memory.setU32(buffer + 8 + 4 * i, part));
+    return 1;
+  },
   FreeSid: (call, sid) => {
     call.heaps.free(call.heaps.processHeap, sid);
   },
