@@ -11,6 +11,7 @@ import { store, text } from "./shared/text.ts";
 const E_POINTER = 0x80004003;
 const CLASS_NOT_REGISTERED = 0x80040154;
 const E_INVALIDARG = 0x80070057;
+const E_NOTIMPL = 0x80004001;
 const E_OUTOFMEMORY = 0x8007000e;
 
 const hexadecimal = (value: number, digits: number) => value.toString(16).toUpperCase().padStart(digits, "0");
@@ -88,6 +89,22 @@ const ole: Handlers = {
   CLSIDFromString: (call, value, at) => parseGuid(call, text(call, value, true, 64), at),
   IIDFromString: (call, value, at) => parseGuid(call, text(call, value, true, 64), at),
   CLSIDFromProgID: () => 0x800401f3,
+  // What would hand out an interface says that it is not implemented.
+  ...constant(
+    E_NOTIMPL,
+    "CreateBindCtx MkParseDisplayName GetRunningObjectTable StgCreateDocfile StgOpenStorage",
+  ),
+  ...constant(
+    E_NOTIMPL,
+    "CreateStreamOnHGlobal GetHGlobalFromStream CreateILockBytesOnHGlobal CoMarshalInterface",
+  ),
+  ...constant(E_NOTIMPL, "CoUnmarshalInterface CoGetObject BindMoniker CreateFileMoniker CreateItemMoniker"),
+  ...constant(
+    E_NOTIMPL,
+    "CoCreateFreeThreadedMarshaler CoGetInterfaceAndReleaseStream OleCreate OleLoad OleSave",
+  ),
+  ...constant(E_NOTIMPL, "CoMarshalInterThreadInterfaceInStream OleGetClipboard OleSetClipboard DoDragDrop"),
+  ...constant(E_NOTIMPL, "CoGetCallContext CoGetContextToken CreateClassMoniker CoRegisterMessageFilter"),
   IsEqualGUID: (call, a, b) => guidText(call, a) === guidText(call, b) ? 1 : 0,
 };
 
@@ -165,6 +182,13 @@ const automation: Handlers = {
     return 1;
   },
   SetErrorInfo: () => 0,
+  ...constant(E_NOTIMPL, "DispInvoke DispGetIDsOfNames CreateStdDispatch CreateDispTypeInfo CreateErrorInfo"),
+  ...constant(E_NOTIMPL, "OleLoadPicture OleLoadPicturePath OleCreatePictureIndirect OleCreateFontIndirect"),
+  ...constant(
+    E_NOTIMPL,
+    "CreateTypeLib CreateTypeLib2 LoadTypeLibEx QueryPathOfRegTypeLib RegisterActiveObject",
+  ),
+  ...constant(E_NOTIMPL, "OleCreatePropertyFrame DispCallFunc"),
 };
 
 export const ole32: DllDefinition = define({

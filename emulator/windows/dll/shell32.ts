@@ -57,6 +57,27 @@ const FOLDERS: Record<number, string> = {
 };
 
 const E_INVALIDARG = 0x80070057;
+const E_NOTIMPL = 0x80004001;
+
+/** FOLDERID_… by the first word of its GUID (knownfolders.h). */
+const KNOWN_FOLDERS = new Map<number, string>([
+  [0x3eb685db, FOLDERS[0x1a]],
+  [0xf1b32785, FOLDERS[0x1c]],
+  [0xb4bfcc3a, FOLDERS[0x00]],
+  [0xfdd39ad0, FOLDERS[0x05]],
+  [0x62ab5d82, FOLDERS[0x23]],
+  [0x905e63b6, FOLDERS[0x26]],
+  [0xf38bf404, FOLDERS[0x24]],
+  [0x1ac14e77, FOLDERS[0x25]],
+  [0x5e6c858f, FOLDERS[0x28]],
+  [0xb97d20bb, FOLDERS[0x07]],
+  [0x374de290, `${PROFILE}\\Downloads`],
+]);
+
+const noInterface = (call: ApiCall, result: number) => {
+  call.memory.setU32(result, 0);
+  return E_NOTIMPL;
+};
 
 /** Item ID lists made here are the folder's number in a heap block. */
 function itemList(call: ApiCall, csidl: number, result: number): number {
@@ -181,9 +202,27 @@ const handlers: Handlers = {
     call.heaps.free(call.heaps.processHeap, list);
   },
   IsUserAnAdmin: () => 0,
+  // Interfaces of the shell are not modelled: programs are told so.
+  SHGetMalloc: noInterface,
+  SHGetDesktopFolder: noInterface,
+  ...constant(
+    E_NOTIMPL,
+    "SHBindToParent SHParseDisplayName SHCreateItemFromParsingName SHGetDataFromIDListA",
+  ),
+  ...constant(E_NOTIMPL, "SHGetDataFromIDListW SHCreateShellItem SHLoadInProc SHGetInstanceExplorer"),
+  SHGetKnownFolderPath: (call, folder, _flags, _token, result) => {
+    const path = KNOWN_FOLDERS.get(call.memory.u32(folder));
+    call.memory.setU32(result, 0);
+    if (!path) return 0x80070002;
+    const bytes = encode(path, true, true);
+    const block = call.heaps.allocate(call.heaps.processHeap, bytes.length, false);
+    if (block) call.memory.setBytes(block, bytes);
+    call.memory.setU32(result, block);
+    return 0;
+  },
   ...constant(
     0,
-    "SHChangeNotify DragAcceptFiles DragFinish SHGetDesktopFolder SHGetMalloc SHAddToRecentDocs",
+    "SHChangeNotify DragAcceptFiles DragFinish SHAddToRecentDocs",
   ),
   ...constant(
     0,
