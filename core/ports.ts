@@ -128,6 +128,17 @@ export interface HypervisorInfo {
   readonly ringPages: number;
 }
 
+/** User memory of a watched process, as it is when it is read; the guest may run on between two reads. */
+export interface ProcessMemory {
+  /** Address of the process environment block, the guest's word; 0 when unknown. */
+  readonly peb: number;
+  /**
+   * Bytes from an address on, as far as the pages are present: shorter than `length` where one is not, empty
+   * when the process is gone. At most 512 pages at a time.
+   */
+  read(address: number, length: number): Uint8Array;
+}
+
 /**
  * The hypervisor as the service sees it. The bridge (`xen/bridge.ts`) implements it over any transport of
  * hypercalls; the service cannot tell a real Xen from the test bed.
@@ -153,6 +164,8 @@ export interface Hypervisor {
   /** Frees everything up to and including this event's sequence number, snapshots too. */
   acknowledge(domain: number, sequence: number): void;
   statistics(domain: number): DomainStatistics;
+  /** The memory of a watched process; undefined when it has ended, or the monitor cannot read it. */
+  memory?(domain: number, key: number): ProcessMemory | undefined;
   /** Calls back at each VIRQ; returns a function that stops it. */
   onVirq(listener: () => void): () => void;
   close(): void;

@@ -61,6 +61,7 @@ export const COMMANDS = {
   copy: 5,
   acknowledge: 6,
   statistics: 7,
+  read: 8,
 } as const;
 
 /** Numbers that are part of the ABI. */
@@ -293,6 +294,20 @@ export const STRUCTS = {
       u64("waiting_pages"),
       u64("spilled_pages", "captured, waiting for room in the ring"),
       u64("last_sequence", "of the newest event"),
+    ],
+  },
+  read: {
+    name: "read",
+    note:
+      "Argument of read: user memory of a watched process that lives, as it is now; the result is the number of bytes up to the first page that is not there.",
+    fields: [
+      u32("abi"),
+      u32("domain"),
+      u32("key"),
+      u32("address"),
+      u64("buffer", "address of `length` bytes"),
+      u32("length", "bytes, at most copy_pages pages; 0 asks for the PEB only"),
+      u32("peb", "out: address of the process environment block; 0 when unknown"),
     ],
   },
 } as const satisfies Record<string, Struct>;

@@ -30,6 +30,7 @@ Deno.test("structs keep their sizes: another size is another ABI version", () =>
     copy: 96,
     acknowledge: 16,
     statistics: 152,
+    read: 32,
   });
 });
 

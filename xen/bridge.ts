@@ -11,6 +11,7 @@ import type {
   HypervisorInfo,
   MonitorEvent,
   ProcessIdentity,
+  ProcessMemory,
   WatchRule,
   WatchSettings,
 } from "../core/ports.ts";
@@ -236,6 +237,36 @@ export class Bridge implements Hypervisor {
   monitorStatistics(domain: number): Values {
     this.#call("statistics", `read the statistics of domain ${domain}`, { domain });
     return decode("statistics", this.#argument.bytes);
+  }
+
+  memory(domain: number, key: number): ProcessMemory | undefined {
+    if (this.#read(domain, key, 0, 0) === undefined) return undefined;
+    return {
+      peb: decode("read", this.#argument.bytes).peb as number,
+      read: (address, length) => {
+        const most = Math.min(length, LIMITS.copy_pages * PAGE);
+        const count = this.#read(domain, key, address, most) ?? 0;
+        return this.#pages.bytes.slice(0, Math.min(count, most));
+      },
+    };
+  }
+
+  /** Reads into the page buffer; undefined when the process is gone, or the monitor has no such command. */
+  #read(domain: number, key: number, address: number, length: number): number | undefined {
+    try {
+      const { address: buffer } = this.#pages;
+      return this.#call("read", `read process ${key} of domain ${domain}`, {
+        domain,
+        key,
+        address,
+        buffer,
+        length,
+      });
+    } catch (error) {
+      const gone: readonly number[] = [ERRORS.ENOENT, ERRORS.EINVAL, ERRORS.ENOSYS];
+      if (error instanceof HypercallError && gone.includes(error.errno)) return undefined;
+      throw error;
+    }
   }
 
   /** True when a watch has ended and everything it left has been produced. */

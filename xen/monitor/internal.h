@@ -45,6 +45,7 @@ struct umbra_profile;
 #define MAX_LIST 1024u              /* processes followed in the guest's list */
 #define MAX_VAD_DEPTH 64u
 #define MAX_ALLOCATION_PAGES 0x80000u
+#define URGENT_LAYERS 64u           /* layers of a process that are told of at once */
 #define MAX_PARTIAL_READS 32u       /* tries to read what was missing of a process */
 
 /* Defaults and limits of the settings. */
@@ -239,6 +240,8 @@ struct umbra_process_record *umbra_process_live(struct umbra_domain *domain, uin
 void umbra_process_switch(struct umbra_domain *domain, uint32_t vcpu);
 /* The process of the vCPU's address space becomes watched whatever the rules say; null when it cannot. */
 struct umbra_process_record *umbra_process_inject(struct umbra_domain *domain, uint32_t vcpu);
+/* It is not on its way out, and its address space is still its own. */
+bool umbra_process_stands(struct umbra_domain *domain, const struct umbra_process_record *process);
 bool umbra_process_exiting(struct umbra_domain *domain, const struct umbra_process_record *process);
 /* Captures its residue and ends it; access may be null. */
 void umbra_process_end(struct umbra_domain *domain, struct umbra_process_record *process, uint32_t vcpu,

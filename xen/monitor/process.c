@@ -292,6 +292,11 @@ bool umbra_process_exiting(struct umbra_domain *domain, const struct umbra_proce
            (flags & domain->profile->flag_exiting);
 }
 
+bool umbra_process_stands(struct umbra_domain *domain, const struct umbra_process_record *process)
+{
+    return has_space(domain, process->object, process->cr3) && !umbra_process_exiting(domain, process);
+}
+
 void umbra_process_end(struct umbra_domain *domain, struct umbra_process_record *process, uint32_t vcpu,
                        const struct umbra_access *access)
 {

@@ -198,6 +198,40 @@ static long do_statistics(struct umbra_domain *domain, uint64_t argument)
     return umbra_ops->copy_to_caller(argument, &statistics, sizeof(statistics));
 }
 
+/* User memory of a watched process that lives, up to the first page that is not there. */
+static long do_read(struct umbra_domain *domain, uint64_t argument)
+{
+    const struct umbra_process_record *process;
+    struct umbra_read read;
+    uint32_t done = 0, part;
+    int rc = umbra_ops->copy_from_caller(&read, argument, sizeof(read));
+
+    if ( rc )
+        return rc;
+    if ( read.length > UMBRA_COPY_PAGES * UMBRA_PAGE_SIZE || read.address >= domain->profile->kernel_base ||
+         read.length > domain->profile->kernel_base - read.address )
+        return -UMBRA_EINVAL;
+    process = umbra_process_live(domain, read.key);
+    if ( domain->state != STATE_WATCHED || !process || !umbra_process_stands(domain, process) )
+        return -UMBRA_ENOENT;
+    for ( ; done < read.length; done += part )
+    {
+        uint32_t va = read.address + done;
+
+        part = UMBRA_PAGE_SIZE - (va & PAGE_MASK_LOW);
+        if ( part > read.length - done )
+            part = read.length - done;
+        if ( umbra_read_virtual(domain, process->cr3, va, domain->page, part) )
+            break;
+        rc = umbra_ops->copy_to_caller(read.buffer + done, domain->page, part);
+        if ( rc )
+            return rc;
+    }
+    read.peb = process->peb;
+    rc = umbra_ops->copy_to_caller(argument, &read, sizeof(read));
+    return rc ? rc : (long)done;
+}
+
 static long dispatch(struct umbra_domain *domain, uint32_t command, uint64_t argument)
 {
     if ( command == UMBRA_COMMAND_WATCH )
@@ -219,6 +253,8 @@ static long dispatch(struct umbra_domain *domain, uint32_t command, uint64_t arg
         return do_copy(domain, argument);
     case UMBRA_COMMAND_ACKNOWLEDGE:
         return do_acknowledge(domain, argument);
+    case UMBRA_COMMAND_READ:
+        return do_read(domain, argument);
     default:
         return do_statistics(domain, argument);
     }
@@ -232,7 +268,7 @@ long umbra_hypercall_at(uint32_t caller, uint32_t command, uint64_t argument)
 
     if ( caller != UMBRA_ALLOWED_DOMAIN )
         return -UMBRA_EPERM;
-    if ( command > UMBRA_COMMAND_STATISTICS )
+    if ( command > UMBRA_COMMAND_READ )
         return -UMBRA_ENOSYS;
     if ( command == UMBRA_COMMAND_INFO )
         return do_info(argument);

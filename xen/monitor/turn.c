@@ -124,7 +124,12 @@ static void turn_to_code(struct umbra_domain *domain, struct umbra_process_recor
     }
     umbra_ring_put(domain, &event, domain->page);
     if ( event.flags & UMBRA_FLAG_EVENT_HOP )
+    {
         umbra_layer_capture(domain, process, &event);
+        /* dom0 reads what the program's imports lead to: soon, while the process lives. */
+        if ( process->layer <= URGENT_LAYERS )
+            umbra_ring_notify(domain, event.tsc, true);
+    }
 }
 
 int umbra_fetch_fault(struct umbra_domain *domain, struct umbra_vcpu_state *state,

@@ -19,6 +19,7 @@
 #define UMBRA_COMMAND_COPY 5
 #define UMBRA_COMMAND_ACKNOWLEDGE 6
 #define UMBRA_COMMAND_STATISTICS 7
+#define UMBRA_COMMAND_READ 8
 
 #define UMBRA_PAGE_SIZE 4096
 #define UMBRA_COPY_PAGES 512
@@ -235,5 +236,17 @@ struct umbra_statistics {
     uint64_t last_sequence;            /*  144  of the newest event */
 };
 _Static_assert(sizeof(struct umbra_statistics) == 152, "umbra_statistics");
+
+/* Argument of read: user memory of a watched process that lives, as it is now; the result is the number of bytes up to the first page that is not there. */
+struct umbra_read {
+    uint32_t abi;                      /*    0 */
+    uint32_t domain;                   /*    4 */
+    uint32_t key;                      /*    8 */
+    uint32_t address;                  /*   12 */
+    uint64_t buffer;                   /*   16  address of `length` bytes */
+    uint32_t length;                   /*   24  bytes, at most copy_pages pages; 0 asks for the PEB only */
+    uint32_t peb;                      /*   28  out: address of the process environment block; 0 when unknown */
+};
+_Static_assert(sizeof(struct umbra_read) == 32, "umbra_read");
 
 #endif
