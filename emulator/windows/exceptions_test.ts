@@ -404,3 +404,28 @@ pass:
 `));
   assert.match(end?.detail ?? "", /^exception 0xc0000025 /);
 });
+
+Deno.test("a stack grows even when the program has barred its own TEB", () => {
+  const exit = exitCode(`
+start:
+  mov ecx, dword ptr fs:[0x18]
+  push old
+  push 2
+  push 0x1000
+  push ecx
+  call dword ptr [VirtualProtect]
+  mov ecx, 8
+  mov eax, esp
+again:
+  sub eax, 0x1000
+  mov dword ptr [eax], 1
+  dec ecx
+  jnz again
+  push 5
+  call dword ptr [ExitProcess]
+%section .data rw
+old:
+  .long 0
+`);
+  assert.equal(exit, 5);
+});

@@ -268,3 +268,20 @@ seen:
 `);
   assert.equal(detail, `exited: exit code ${0xc0 + 0x21}`);
 });
+
+Deno.test("time in the shared page goes on while a program watches it", () => {
+  const detail = detailOf(`
+%entry start
+%section .text rx
+start:
+  mov esi, dword ptr [0x7ffe0008]
+wait:
+  mov eax, dword ptr [0x7ffe0008]
+  sub eax, esi
+  cmp eax, 2500
+  jb wait
+  mov eax, 9
+  ret
+`);
+  assert.equal(detail, "exited: exit code 9");
+});

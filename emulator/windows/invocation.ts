@@ -109,7 +109,11 @@ export function advance(kernel: Kernel, thread: Thread, frame: CallFrame, value:
         return;
       }
       if (!frame.call.replaced) assignContext(thread.context, frame.context);
-      complete(kernel, frame.call, step.value);
+      try {
+        complete(kernel, frame.call, step.value);
+      } catch (error) {
+        fault(kernel, frame.call, error);
+      }
       return;
     }
     if (step.value.kind === "invoke") {

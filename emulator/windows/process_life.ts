@@ -29,7 +29,7 @@ import {
 import type { Crash } from "./process.ts";
 import type { Section } from "./sections.ts";
 import { Eprocess, Parameters, Peb, Teb, unicodeString, wideZ } from "./structures.ts";
-import { UserMemory } from "./user_memory.ts";
+import { GuestFault, UserMemory } from "./user_memory.ts";
 import { Mm, VadTree } from "./vad.ts";
 import type { Vad } from "./vad.ts";
 
@@ -293,7 +293,13 @@ function startContext(kernel: Kernel, thread: Thread): void {
 
 function stackGrew(process: Process, limit: number): void {
   const thread = process.threads.find((one) => limit >= one.stackLow && limit < one.stackHigh);
-  if (thread) process.user!.memory.setU32(thread.teb + Teb.stackLimit, limit);
+  if (!thread) return;
+  try {
+    process.user!.memory.setU32(thread.teb + Teb.stackLimit, limit);
+  } catch (error) {
+    // A program may have barred its own TEB; its stack grows all the same.
+    if (!(error instanceof GuestFault)) throw error;
+  }
 }
 
 /** Ends a thread; with its last thread the process ends too. */

@@ -61,6 +61,7 @@ export class Scheduler {
         continue;
       }
       this.quantumEnd = kernel.vcpu.cpu.instructions + QUANTUM;
+      kernel.updateSharedData();
       if (next === current && this.loaded) return "ready";
       this.unload();
       if (this.load(next, kernel.switchTo(next))) return "ready";
@@ -87,7 +88,6 @@ export class Scheduler {
     if (deadline === Infinity) return false;
     this.idleTime += Math.max(0, deadline - clock.now);
     clock.advanceTo(deadline);
-    this.kernel.updateSharedData();
     return true;
   }
 
@@ -110,7 +110,6 @@ export class Scheduler {
     }
     kernel.tables.resume(thread.context, switched);
     this.loaded = true;
-    if (switched) kernel.updateSharedData();
     return true;
   }
 
