@@ -31,6 +31,7 @@ const KEY_SIZES: Record<number, number> = {
   [Algorithm.aes256]: 32,
 };
 const MAX_DATA = 0x4000000;
+const MAX_PIECE = 0x10000;
 const BAD_ALGORITHM = 0x80090008;
 const BAD_DATA = 0x80090005;
 
@@ -67,12 +68,20 @@ export class Rc4 {
   /** Encrypts or decrypts the next bytes. */
   apply(bytes: Uint8Array): Uint8Array {
     const { s } = this;
-    return bytes.map((byte) => {
-      this.i = (this.i + 1) & 255;
-      this.j = (this.j + s[this.i]) & 255;
-      [s[this.i], s[this.j]] = [s[this.j], s[this.i]];
-      return byte ^ s[(s[this.i] + s[this.j]) & 255];
-    });
+    const out = new Uint8Array(bytes.length);
+    let { i, j } = this;
+    for (let at = 0; at < bytes.length; at++) {
+      i = (i + 1) & 255;
+      const a = s[i];
+      j = (j + a) & 255;
+      const b = s[j];
+      s[i] = b;
+      s[j] = a;
+      out[at] = bytes[at] ^ s[(a + b) & 255];
+    }
+    this.i = i;
+    this.j = j;
+    return out;
   }
 }
 
@@ -172,6 +181,14 @@ function transform(
   return 1;
 }
 
+/** Fills a buffer of the guest with {@link pseudoRandom} bytes, piece by piece: bad pointers fault at once. */
+function fillRandom(call: ApiCall, buffer: number, length: number): number {
+  for (let done = 0; done < length; done += MAX_PIECE) {
+    call.memory.setBytes((buffer + done) >>> 0, pseudoRandom(call, Math.min(MAX_PIECE, length - done)));
+  }
+  return 1;
+}
+
 /** Bytes of a generator that starts the same in every process: reports must not differ between runs. */
 export function pseudoRandom(call: ApiCall, length: number): Uint8Array {
   const state = call.state(
@@ -260,13 +277,7 @@ export const crypto: Handlers = {
     transform(call, key, hash, final, buffer, size, true, capacity),
   CryptDecrypt: (call, key, hash, final, _flags, buffer, size) =>
     transform(call, key, hash, final, buffer, size, false, 0),
-  CryptGenRandom: (call, _provider, length, buffer) => {
-    call.memory.setBytes(buffer, pseudoRandom(call, length));
-    return 1;
-  },
-  SystemFunction036: (call, buffer, length) => {
-    call.memory.setBytes(buffer, pseudoRandom(call, length));
-    return 1;
-  },
+  CryptGenRandom: (call, _provider, length, buffer) => fillRandom(call, buffer, length),
+  SystemFunction036: fillRandom,
   ...constant(1, "CryptSetProvParam CryptSetHashParam CryptContextAddRef"),
 };

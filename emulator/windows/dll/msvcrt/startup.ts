@@ -7,7 +7,7 @@ import { flushAll } from "../shared/filesystem.ts";
 import { encode, lasting } from "../shared/text.ts";
 import { sleep } from "../kernel32/sync.ts";
 import { errnoAddress } from "./errno.ts";
-import { closeAll, FILE_SIZE, initialIob, IOB_COUNT } from "./streams.ts";
+import { closeAll, FILE_SIZE, initialIob, IOB_COUNT, runtimeExport } from "./streams.ts";
 
 /** Most entries of a table of functions. */
 const MAX_TABLE = 65536;
@@ -90,12 +90,18 @@ function programArguments(call: ApiCall, wide: boolean): Arguments {
   });
 }
 
-/** Address of an exported variable, or of a heap word of that name where the runtime has no such export. */
+/** Address of an exported variable of the runtime in use, or of a heap block with its first content. */
 export function variableAddress(call: ApiCall, name: string): number {
   return call.state(`variable:${name}`, () => {
-    const module = call.modules.find("msvcrt.dll");
-    const exported = module ? call.modules.export(module, name) : 0;
-    return { address: exported || call.heaps.allocate(call.heaps.processHeap, 8, true) };
+    const exported = runtimeExport(call, name);
+    if (exported) return { address: exported };
+    const variable = variables.find((one) => one.name === name);
+    const address = call.heaps.allocate(call.heaps.processHeap, Math.max(8, variable?.size ?? 0), true);
+    const initial = variable?.initial;
+    if (address && initial) {
+      call.memory.setBytes(address, typeof initial === "function" ? initial(call) : initial);
+    }
+    return { address };
   }).address;
 }
 
@@ -169,6 +175,8 @@ export const startup: Handlers = {
   __wgetmainargs: getArguments(true),
   ...constant(0, "__set_app_type __setusermatherr _configthreadlocale __set_fmode _set_error_mode _setmbcp"),
   ...constant(0, "_get_error_mode _set_abort_behavior __lconv_init _CrtDbgReport _CrtSetReportMode"),
+  __pctype_func: classTable,
+  __pwctype_func: classTable,
   __p___argc: (call) => (programArguments(call, false), variableAddress(call, "__argc")),
   __p___argv: (call) => (programArguments(call, false), variableAddress(call, "__argv")),
   __p___wargv: (call) => (programArguments(call, true), variableAddress(call, "__wargv")),

@@ -293,11 +293,9 @@ export const stdlib: Handlers = {
   ...alias(["_rotl", "_lrotl"], (_, value, count) => rotateLeft(value, count)),
   ...alias(["_rotr", "_lrotr"], (_, value, count) => rotateLeft(value, 32 - (count & 31))),
   _swab: (call, from, to, length) => {
-    for (let i = 0; i + 1 < Math.min(length, 0x100000); i += 2) {
-      const [a, b] = [call.memory.u8(from + i), call.memory.u8(from + i + 1)];
-      call.memory.setU8(to + i, b);
-      call.memory.setU8(to + i + 1, a);
-    }
+    const bytes = call.memory.bytes(from, Math.max(0, Math.min(length | 0, 0x1000000) & ~1)).slice();
+    for (let i = 0; i < bytes.length; i += 2) [bytes[i], bytes[i + 1]] = [bytes[i + 1], bytes[i]];
+    call.memory.setBytes(to, bytes);
   },
   rand: random,
   srand: (call, seed) => {
@@ -368,7 +366,6 @@ export const stdlib: Handlers = {
   ___lc_codepage_func: () => 0,
   ___lc_handle_func: (call) => lasting(call, "lc-handle", "\0".repeat(24), false),
   ___lc_collate_cp_func: () => 0,
-  __pctype_func: (call) => call.memory.u32(call.modules.export(call.modules.find("msvcrt.dll")!, "_pctype")),
   _getmbcp: () => 0,
   _set_new_handler: () => 0,
   "?_set_new_handler@@YAP6AHI@ZP6AHI@Z@Z": () => 0,

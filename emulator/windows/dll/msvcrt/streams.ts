@@ -113,11 +113,20 @@ export function modeFlags(mode: string): number | undefined {
   return base | access | (match[2].includes("b") ? O_BINARY : 0x4000);
 }
 
+/** Address of an export of the C runtime that the process has loaded; 0 when it has none with it. */
+export function runtimeExport(call: ApiCall, name: string): number {
+  for (const module of call.modules.all()) {
+    if (!/^(msvcrt|msvcr\d+|crtdll)\.dll$/i.test(module.name)) continue;
+    const address = call.modules.export(module, name);
+    if (address) return address;
+  }
+  return 0;
+}
+
 /** Address of _iob: the runtime's own, or a block made for it. */
 export function iob(call: ApiCall): number {
   return call.state("iob", () => {
-    const module = call.modules.find("msvcrt.dll");
-    const exported = module ? call.modules.export(module, "_iob") : 0;
+    const exported = runtimeExport(call, "_iob");
     if (exported) return { address: exported };
     const address = call.heaps.allocate(call.heaps.processHeap, FILE_SIZE * IOB_COUNT, true);
     call.memory.setBytes(address, initialIob());

@@ -207,11 +207,21 @@ export const heap: Handlers = {
   },
   RtlCompareMemoryUlong: (call, at, length, pattern) => {
     const size = Math.min(length, MAX_COMPARE) & ~3;
-    for (let i = 0; i < size; i += 4) if (call.memory.u32(at + i) !== pattern) return i;
+    for (let done = 0; done < size; done += 0x1000) {
+      const words = new Uint32Array(
+        call.memory.bytes((at + done) >>> 0, Math.min(0x1000, size - done)).slice().buffer,
+      );
+      const different = words.findIndex((word) => word !== pattern);
+      if (different >= 0) return done + 4 * different;
+    }
     return size;
   },
   RtlFillMemoryUlong: (call, at, length, pattern) => {
-    for (let i = 0; i + 4 <= Math.min(length, MAX_COMPARE); i += 4) call.memory.setU32(at + i, pattern);
+    const size = Math.min(length, MAX_COMPARE) & ~3;
+    for (let done = 0; done < size; done += 0x1000) {
+      const words = new Uint32Array(Math.min(0x1000, size - done) >>> 2).fill(pattern);
+      call.memory.setBytes((at + done) >>> 0, new Uint8Array(words.buffer));
+    }
   },
   RtlComputeCrc32: (call, start, at, length) => {
     let crc = ~start;

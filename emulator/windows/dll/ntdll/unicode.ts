@@ -157,7 +157,9 @@ export const unicode: Handlers = {
     return 0;
   },
   RtlIntegerToUnicodeString: (call, value, base, at) =>
-    put(call, at, (value >>> 0).toString(base || 10).toUpperCase(), true, false),
+    [0, 2, 8, 10, 16].includes(base)
+      ? put(call, at, (value >>> 0).toString(base || 10).toUpperCase(), true, false)
+      : Status.invalidParameter,
   RtlDosPathNameToNtPathName_U: (call, name, at, part, _directory) => {
     const path = call.files.absolute(text(call, name, true, 1024));
     if (put(call, at, `\\??\\${path}`, true, true)) return 0;

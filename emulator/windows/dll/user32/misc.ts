@@ -3,7 +3,7 @@
 import type { ApiCall, Handler } from "../../api.ts";
 import { both, constant, type Handlers, invoke } from "../define.ts";
 import { Win32 } from "../shared/errors.ts";
-import { counted, lower, store, text, toAnsi, upper } from "../shared/text.ts";
+import { counted, encode, lower, store, text, upper } from "../shared/text.ts";
 import { characterType } from "../kernel32/string.ts";
 import { Arguments, format, variadic } from "../msvcrt/printf.ts";
 import { DESKTOP, desktop, windowOf } from "./windows.ts";
@@ -76,11 +76,7 @@ const convert = (change: (value: string) => string) => (wide: boolean): Handler 
 
 const convertBuffer =
   (change: (value: string) => string) => (wide: boolean): Handler => (call, at, length) => {
-    const value = change(counted(call, at, Math.min(length, 0x100000), wide));
-    for (let i = 0; i < value.length; i++) {
-      if (wide) call.memory.setU16(at + 2 * i, value.charCodeAt(i));
-      else call.memory.setU8(at + i, toAnsi(value[i])[0]);
-    }
+    call.memory.setBytes(at, encode(change(counted(call, at, Math.min(length, 0x100000), wide)), wide));
     return length;
   };
 
