@@ -4,11 +4,11 @@ import type { DllDefinition } from "../api.ts";
 import { advapi32 } from "./advapi32/mod.ts";
 import { gdi32 } from "./gdi32.ts";
 import { kernel32 } from "./kernel32/mod.ts";
-import { laterRuntimes, msvcrt } from "./msvcrt/mod.ts";
+import { laterRuntimes, msvcrt, ucrtbase } from "./msvcrt/mod.ts";
 import { iphlpapi, urlmon, wininet, ws2, wsock } from "./network.ts";
 import { ntdll } from "./ntdll/mod.ts";
 import { ole32, oleaut32 } from "./ole.ts";
-import { passive } from "./passive.ts";
+import { mscoree, passive } from "./passive.ts";
 import { shell32 } from "./shell32.ts";
 import { shlwapi } from "./shlwapi.ts";
 import { comctl32, comdlg32, crypt32, psapi, version, winmm } from "./small.ts";
@@ -37,6 +37,7 @@ export const dlls: readonly DllDefinition[] = [
   iphlpapi,
   kernel32,
   kernelbase,
+  mscoree,
   msvcrt,
   ntdll,
   ole32,
@@ -51,6 +52,7 @@ export const dlls: readonly DllDefinition[] = [
   winmm,
   ws2,
   wsock,
+  ucrtbase,
   ...laterRuntimes,
   ...passive,
 ];

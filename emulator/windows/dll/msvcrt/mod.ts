@@ -13,6 +13,7 @@ import { stdio } from "./stdio.ts";
 import { stdlib, stdlibFunctions } from "./stdlib.ts";
 import { strings } from "./string.ts";
 import { time, timeFunctions } from "./time.ts";
+import { universalRuntime } from "./ucrt.ts";
 
 const handlers: Handlers = {
   ...strings,
@@ -40,6 +41,9 @@ export const msvcrt: DllDefinition = define({
   functions,
   variables,
 });
+
+/** The universal runtime, behind the API sets `api-ms-win-crt-…`. */
+export const ucrtbase: DllDefinition = universalRuntime(handlers, functions, words);
 
 /** The runtimes that programs bring with them or that later compilers use: what each of them exports. */
 export const laterRuntimes: readonly DllDefinition[] = Object.entries(runtimes as Record<string, KnownData>)

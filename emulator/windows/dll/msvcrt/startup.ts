@@ -66,14 +66,15 @@ function stringTable(call: ApiCall, values: readonly string[], wide: boolean): n
   return block;
 }
 
-interface Arguments {
+/** What main is given. */
+export interface ProgramArguments {
   readonly argc: number;
   readonly argv: number;
   readonly environ: number;
 }
 
 /** argc, argv and environ of the process, made once and put into the exported variables. */
-function programArguments(call: ApiCall, wide: boolean): Arguments {
+export function programArguments(call: ApiCall, wide: boolean): ProgramArguments {
   return call.state(`arguments:${wide}`, () => {
     const values = splitCommandLine(call.commandLine);
     const variables = [...call.environment].map(([name, value]) => `${name}=${value}`).sort();
@@ -141,7 +142,8 @@ function* runTable(first: number, last: number, call: ApiCall, stopOnError: bool
   return 0;
 }
 
-function register(call: ApiCall, target: number): boolean {
+/** Adds a function to those that run at exit. */
+export function atExit(call: ApiCall, target: number): boolean {
   const { functions } = exits(call);
   if (functions.length >= MAX_TABLE) return false;
   functions.push(target);
@@ -204,8 +206,8 @@ export const startup: Handlers = {
 
   _initterm: (call, first, last) => runTable(first, last, call, false),
   _initterm_e: (call, first, last) => runTable(first, last, call, true),
-  atexit: (call, target) => register(call, target) ? 0 : 1,
-  _onexit: (call, target) => register(call, target) ? target : 0,
+  atexit: (call, target) => atExit(call, target) ? 0 : 1,
+  _onexit: (call, target) => atExit(call, target) ? target : 0,
   __dllonexit: (call, target, first, last) => {
     const [start, end] = [call.memory.u32(first), call.memory.u32(last)];
     const size = end - start;

@@ -44,7 +44,7 @@ function open(call: ApiCall, name: string, mode: string): number {
 }
 
 /** Writes text to a stream; characters written or EOF. */
-function put(call: ApiCall, stream: number, value: string): number {
+export function put(call: ApiCall, stream: number, value: string): number {
   const target = descriptorOf(call, stream);
   if (!target) return EOF;
   if (writeBytes(call, target, toAnsi(value))) return value.length;
