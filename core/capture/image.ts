@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * From an allocation in memory to a PE file that loads: sections realigned (raw = virtual), entry point set,
- * imports restored as far as the memory still says them. Where the headers are gone, new ones are made from the
- * allocation's extent.
+ * imports restored from the names or the addresses that are in memory. Where the headers are gone, new ones are
+ * made from the allocation's extent.
  *
  * @module
  */
-import { restoreImports } from "./imports.ts";
+import { keptDirectories } from "./directories.ts";
+import {
+  type AddressSpace,
+  findSlots,
+  joinSlots,
+  makeImports,
+  type NewImports,
+  readImports,
+} from "./imports.ts";
 import {
   DIRECTORY,
   MOST_SECTIONS,
   parsePeHeader,
   PE,
   peChecksum,
+  type PeDirectory,
   type PeHeader,
   SECTION,
 } from "./pe_header.ts";
@@ -35,6 +44,8 @@ export interface ImageMemory {
   readonly executed: ReadonlySet<number>;
   /** First address that ran in the layer; undefined to keep the entry point of the headers. */
   readonly entry: number | undefined;
+  /** What is known of the process around it; undefined: addresses of functions stay as they are. */
+  readonly space?: AddressSpace;
 }
 
 /** A rebuilt PE file. */
@@ -111,15 +122,72 @@ export function rebuildImage(memory: ImageMemory, limit: number): RebuiltImage |
     notes.push(`entry point 0x${entryPoint.toString(16)} is outside the image`);
     entryPoint = 0;
   }
-  const fields = writeHeaders(bytes, { header, imageBase, entryPoint, sections });
+  const kept = header && keptDirectories(bytes, header, imageBase);
+  notes.push(...kept?.notes ?? []);
+  const directories = [...kept?.directories ?? []];
+  const whole = { header, imageBase, entryPoint, sections, directories };
+  writeHeaders(bytes, whole);
   // After the headers, which may cover names that an overlapping header shared its bytes with.
-  const imports = header ? restoreImports(bytes, header.directories[DIRECTORY.import]) : undefined;
-  if (imports?.outcome === "lost") {
-    notes.push(`imports not restored: ${imports.reason}`);
-    bytes.fill(0, fields.imports, fields.imports + 8);
+  const made = importsOf(bytes, whole, memory.space, limit, notes);
+  let complete = bytes;
+  if (made) {
+    complete = new Uint8Array(size + made.bytes.length);
+    complete.set(bytes);
+    complete.set(made.bytes, size);
+    sections.push(importSection(size, size + made.bytes.length));
+    directories[DIRECTORY.import] = { rva: size, size: made.directorySize };
+    // It named the extent of the table that was there before.
+    directories[DIRECTORY.importAddresses] = NOWHERE;
   }
-  new DataView(bytes.buffer).setUint32(fields.checksum, peChecksum(bytes, fields.checksum), true);
-  return { bytes, imageBase, entryPoint, header: header ? "kept" : "built", holes, notes };
+  const checksum = writeHeaders(complete, whole);
+  new DataView(complete.buffer).setUint32(checksum, peChecksum(complete, checksum), true);
+  return { bytes: complete, imageBase, entryPoint, header: header ? "kept" : "built", holes, notes };
+}
+
+const NOWHERE: PeDirectory = { rva: 0, size: 0 };
+
+/**
+ * Puts names where the loader has put addresses. From the old directory alone that happens in place; what more
+ * the addresses say is returned as a new directory, to be put behind the image.
+ */
+function importsOf(
+  bytes: Uint8Array,
+  image: Whole & { readonly directories: PeDirectory[] },
+  space: AddressSpace | undefined,
+  limit: number,
+  notes: string[],
+): NewImports | undefined {
+  const { header, imageBase, sections, directories } = image;
+  const old = readImports(bytes, header?.directories[DIRECTORY.import] ?? NOWHERE);
+  const found = space ? findSlots(bytes, sections[0].start, imageBase, space) : [];
+  const view = new DataView(bytes.buffer);
+  const slots = joinSlots(old.outcome === "read" ? old.slots : [], found);
+  const made = slots && makeImports(slots, bytes.length);
+  if (made && bytes.length + made.bytes.length <= limit) {
+    for (const [rva, value] of made.thunks) view.setUint32(rva, value, true);
+    // The loader writes there.
+    for (const section of sections) {
+      if (!made.thunks.some(([rva]) => rva >= section.start && rva < section.end)) continue;
+      section.characteristics = (section.characteristics | SECTION.write) >>> 0;
+    }
+    const { functions, dlls, tables } = made;
+    notes.push(`imports rebuilt: functions ${functions}, DLLs ${dlls}, tables ${tables}`);
+    return made;
+  }
+  if (old.outcome === "read") { for (const [rva, value] of old.writes) view.setUint32(rva, value, true); }
+  if (old.outcome !== "lost") return undefined;
+  notes.push(`imports not restored: ${old.reason}`);
+  directories[DIRECTORY.import] = NOWHERE;
+  return undefined;
+}
+
+function importSection(start: number, end: number): Layout {
+  const characteristics = (SECTION.data | SECTION.read) >>> 0;
+  return { name: sectionName(".umbra"), start, end, raw: true, characteristics };
+}
+
+function sectionName(text: string): Uint8Array {
+  return new TextEncoder().encode(text.padEnd(8, "\0"));
 }
 
 /** Parses the headers at the base of an allocation, as far as pages were captured without a gap. */
@@ -154,7 +222,8 @@ function keptSections(header: PeHeader, size: number, notes: string[]): Layout[]
     notes.push(`${dropped} of ${header.sections.length} sections were out of bounds and dropped`);
   }
   const room = usable.length > 0 ? sectionRoom(peOffset(header), usable[0].virtualAddress) : 0;
-  if (usable.length === 0 || usable.length > room) {
+  // One more may come, for the imports.
+  if (usable.length === 0 || usable.length >= room) {
     notes.push("one section stands for the whole image");
     return builtSections(0, size);
   }
@@ -168,10 +237,9 @@ function keptSections(header: PeHeader, size: number, notes: string[]): Layout[]
 }
 
 function builtSections(shift: number, size: number): Layout[] {
-  const name = (text: string) => new TextEncoder().encode(text.padEnd(8, "\0"));
   const all = (SECTION.code | SECTION.execute | SECTION.read | SECTION.write) >>> 0;
   const sections: Layout[] = [{
-    name: name(".memory"),
+    name: sectionName(".memory"),
     start: shift || PAGE_SIZE,
     end: size,
     raw: true,
@@ -179,7 +247,13 @@ function builtSections(shift: number, size: number): Layout[] {
   }];
   if (shift > 0) {
     const characteristics = (SECTION.data | SECTION.read) >>> 0;
-    sections.unshift({ name: name(".before"), start: PAGE_SIZE, end: shift, raw: false, characteristics });
+    sections.unshift({
+      name: sectionName(".before"),
+      start: PAGE_SIZE,
+      end: shift,
+      raw: false,
+      characteristics,
+    });
   }
   return sections;
 }
@@ -196,29 +270,25 @@ function sectionRoom(offset: number, firstSection: number): number {
   return Math.min(MOST_SECTIONS, Math.floor((firstSection - table) / PE.sectionSize));
 }
 
+/** What the headers say. */
+interface Whole {
+  readonly header: PeHeader | undefined;
+  readonly imageBase: number;
+  readonly entryPoint: number;
+  readonly sections: readonly Layout[];
+  readonly directories: readonly PeDirectory[];
+}
+
 /**
  * Writes DOS header, PE header, data directories and section table (PE format specification). Returns where the
- * checksum and the import directory stand.
+ * checksum stands.
  */
-function writeHeaders(
-  bytes: Uint8Array,
-  image: {
-    header: PeHeader | undefined;
-    imageBase: number;
-    entryPoint: number;
-    sections: readonly Layout[];
-  },
-): { readonly checksum: number; readonly imports: number } {
-  const { header, sections } = image;
+function writeHeaders(bytes: Uint8Array, image: Whole): number {
+  const { header, sections, directories } = image;
   const view = new DataView(bytes.buffer);
   const offset = peOffset(header);
   const optional = offset + PE.optionalHeader;
   const table = optional + PE.optionalHeaderSize;
-  const directories = (header?.directories ?? []).map((directory, index) => {
-    const stale = index === DIRECTORY.security || index === DIRECTORY.boundImport;
-    const inside = directory.rva + directory.size <= bytes.length;
-    return stale || !inside || directory.rva === 0 ? { rva: 0, size: 0 } : directory;
-  });
   const relocatable = (directories[DIRECTORY.relocation]?.size ?? 0) > 0;
 
   bytes.fill(0, offset, table + sections.length * PE.sectionSize);
@@ -269,7 +339,7 @@ function writeHeaders(
     view.setUint32(at + 20, section.raw ? section.start : 0, true);
     view.setUint32(at + 36, section.characteristics, true);
   });
-  return { checksum: optional + 64, imports: optional + PE.directories + DIRECTORY.import * 8 };
+  return optional + 64;
 }
 
 /** Whether stack and heap sizes are what a loader can give: commit within reserve, reserve within 256 MiB. */

@@ -20,7 +20,15 @@ export const PE = {
 } as const;
 
 /** Indices into the data directories. */
-export const DIRECTORY = { import: 1, security: 4, relocation: 5, boundImport: 11 } as const;
+export const DIRECTORY = {
+  import: 1,
+  resource: 2,
+  security: 4,
+  relocation: 5,
+  tls: 9,
+  boundImport: 11,
+  importAddresses: 12,
+} as const;
 
 /** Section characteristics. */
 export const SECTION = {

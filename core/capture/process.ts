@@ -6,6 +6,7 @@
  */
 import type { MonitorEvent } from "../ports.ts";
 import { rebuildImage, type RebuiltImage } from "./image.ts";
+import { ProcessModules } from "./modules.ts";
 import { parsePeHeader } from "./pe_header.ts";
 import { joinPages, type Region, runs } from "./regions.ts";
 import { PAGE_SIZE } from "./store.ts";
@@ -82,8 +83,11 @@ export class ProcessCaptures {
   readonly #summaries = new Map<number, LayerSummary>();
   /** Contents of which regions were made already, by allocation base. */
   readonly #joined = new Map<number, string>();
+  /** Latest hop of closed layers, by allocation base. */
+  readonly #hops = new Map<number, number>();
 
-  constructor(private readonly limits: LayerLimits) {}
+  /** @param modules what is known of the process's modules, kept up to date by the caller. */
+  constructor(private readonly limits: LayerLimits, readonly modules = new ProcessModules()) {}
 
   /** The layers seen so far, in order. */
   get layers(): LayerSummary[] {
@@ -186,16 +190,31 @@ export class ProcessCaptures {
       if (hopTo === undefined && !(changed && isImage(pages.get(base)))) continue;
       const bytes = new Map([...pages].map(([va, page]) => [va, page.bytes]));
       const rebuilt = rebuildImage(
-        { base, size, pages: bytes, executed: this.#executed, entry: hopTo },
+        {
+          base,
+          size,
+          pages: bytes,
+          executed: this.#executed,
+          entry: hopTo ?? this.#hops.get(base),
+          space: { names: this.modules, page: (va) => this.#latest.get(va)?.bytes },
+        },
         this.limits.imageBytes,
       );
       if (typeof rebuilt === "string") skipped.push(`an image: ${rebuilt}`);
-      else images.push({ va: base, image: rebuilt });
+      else images.push({ va: base, image: hopTo === undefined ? this.#withoutHop(base, rebuilt) : rebuilt });
+      if (hopTo !== undefined) this.#hops.set(base, hopTo);
     }
     this.#lengthenEntry();
     this.#pages = new Map();
     this.#allocations = new Map();
     return { layer: this.#layer, regions: [...regions.values()], images, skipped };
+  }
+
+  /** Says of an image which nothing ran after it was written where its entry point comes from. */
+  #withoutHop(base: number, image: RebuiltImage): RebuiltImage {
+    const from = this.#hops.has(base) ? "that of the last layer that ran there" : "the headers'";
+    const note = `nothing ran there after it was written: the entry point is ${from}`;
+    return { ...image, notes: [...image.notes, note] };
   }
 
   /** Everything known of each allocation the open layer touched, in order; of unknown ones, runs of pages. */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { ExportTables, ProcessModules } from "../capture/modules.ts";
 import { type LayerLimits, ProcessCaptures } from "../capture/process.ts";
 import type { MonitorEvent, ProcessIdentity } from "../ports.ts";
 
@@ -18,6 +19,8 @@ export interface ProcessState {
   identity: ProcessIdentity;
   ended: boolean;
   readonly captures: ProcessCaptures;
+  /** How often its modules were looked at in the layer it was in last. */
+  looks: { readonly layer: number; readonly count: number };
   readonly pages: PageCounts;
 }
 
@@ -35,6 +38,7 @@ export class DomainState {
   refused = 0;
   /** Processes whose pages were counted but not kept apart, because there were too many. */
   crowded = 0;
+  readonly #exports = new ExportTables();
 
   constructor(
     readonly domain: number,
@@ -55,7 +59,8 @@ export class DomainState {
         key: event.process,
         identity: identity ?? unknownProcess(event),
         ended: false,
-        captures: new ProcessCaptures(this.layerLimits),
+        captures: new ProcessCaptures(this.layerLimits, new ProcessModules(this.#exports)),
+        looks: { layer: -1, count: 0 },
         pages: { seen: 0, stored: 0, deduplicated: 0, lost: 0 },
       };
       this.processes.set(event.process, state);

@@ -18,7 +18,7 @@ import type {
   WatchRule,
   WatchSettings,
 } from "../ports.ts";
-import { hex8 } from "../text.ts";
+import { hex8, sayError } from "../text.ts";
 import { DomainState, type Outcome, type ProcessState } from "./domain.ts";
 import { eventLine } from "./event_line.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
@@ -80,6 +80,9 @@ interface Batch {
   written: boolean;
   recorded: boolean;
 }
+
+/** How often the modules of a process are looked at in one layer. */
+const LOOKS_A_LAYER = 16;
 
 /** Collects what the monitor saw of any number of domains and has it scanned. */
 export class Service {
@@ -234,10 +237,15 @@ export class Service {
   #apply(batch: Batch): void {
     const { domain } = batch;
     domain.refused += batch.refused;
+    const looked = new Set<ProcessState>();
     for (const event of batch.events) {
       const process = domain.process(event, batch.identities.get(event.process));
       domain.count(event, this.#outcome(event, batch).outcome, process);
       if (!process) continue;
+      if (!looked.has(process)) {
+        looked.add(process);
+        this.#lookAtModules(domain.domain, process, event.layer);
+      }
       if (event.kind === "process-end") {
         process.ended = true;
         this.#layer(process, process.captures.close());
@@ -249,6 +257,22 @@ export class Service {
       if (page) {
         this.#submit("page", `${hex8(event.va)}-${page.sha256}`, event.va, event.layer, page, process);
       }
+    }
+  }
+
+  /**
+   * Looks at a process's modules while it lives: what its imports lead to is needed when its images are made. A
+   * few times in each layer, so that a guest that floods costs no more than others.
+   */
+  #lookAtModules(domain: number, process: ProcessState, layer: number): void {
+    const looks = process.looks.layer === layer ? process.looks.count : 0;
+    if (process.ended || looks >= LOOKS_A_LAYER) return;
+    process.looks = { layer, count: looks + 1 };
+    try {
+      const memory = this.#hypervisor.memory?.(domain, process.key);
+      if (memory) process.captures.modules.look(memory);
+    } catch (error) {
+      this.#skip(`module lists that could not be read: ${sayError(error)}`, 1);
     }
   }
 

@@ -45,7 +45,8 @@ struct umbra_profile;
 #define MAX_LIST 1024u              /* processes followed in the guest's list */
 #define MAX_VAD_DEPTH 64u
 #define MAX_ALLOCATION_PAGES 0x80000u
-#define URGENT_LAYERS 64u           /* layers of a process that are told of at once */
+#define SOON_LAYERS 64u             /* layers and turns of a process that are told of without delay */
+#define SOON_TURNS 64u
 #define MAX_PARTIAL_READS 32u       /* tries to read what was missing of a process */
 
 /* Defaults and limits of the settings. */
@@ -88,7 +89,7 @@ struct umbra_allocation {
 struct umbra_process_record {
     uint32_t key, pid, parent, flags;
     uint32_t cr3, object, peb;
-    uint32_t layer, last_eip, partial_reads;
+    uint32_t layer, last_eip, partial_reads, turns;
     uint32_t image;   /* where its program is mapped; 0 unknown */
     bool entered;     /* the program has run */
     bool left;        /* its image holds residue */

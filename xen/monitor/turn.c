@@ -67,7 +67,7 @@ static void turn_to_code(struct umbra_domain *domain, struct umbra_process_recor
     uint32_t page = PAGE_OF(access->va), mfn = (uint32_t)access->mfn;
     struct umbra_event event = umbra_event_start(domain, process, access->vcpu, UMBRA_EVENT_S1, access);
     struct umbra_allocation allocation = { 0, 0 };
-    bool foreign, fresh, readable;
+    bool foreign, fresh, readable, soon;
     uint64_t hash;
 
     if ( frame->flags & FRAME_WRITABLE )
@@ -124,12 +124,11 @@ static void turn_to_code(struct umbra_domain *domain, struct umbra_process_recor
     }
     umbra_ring_put(domain, &event, domain->page);
     if ( event.flags & UMBRA_FLAG_EVENT_HOP )
-    {
         umbra_layer_capture(domain, process, &event);
-        /* dom0 reads what the program's imports lead to: soon, while the process lives. */
-        if ( process->layer <= URGENT_LAYERS )
-            umbra_ring_notify(domain, event.tsc, true);
-    }
+    /* dom0 reads what the program's imports lead to: soon, while the process lives. */
+    soon = event.flags & UMBRA_FLAG_EVENT_HOP ? process->layer <= SOON_LAYERS : ++process->turns <= SOON_TURNS;
+    if ( soon && domain->virq_armed )
+        umbra_ring_notify(domain, event.tsc, true);
 }
 
 int umbra_fetch_fault(struct umbra_domain *domain, struct umbra_vcpu_state *state,
