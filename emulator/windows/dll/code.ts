@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { ApiCall, DllFunction } from "../api.ts";
+import type { ApiCall, DllFunction, Handler } from "../api.ts";
 
 /** TEB offsets: the result's eight bytes, and two x87 arguments. */
 const RESULT = 0x1b0;
@@ -120,6 +120,20 @@ export function stackFunction(name: string, compute: (x: number, y: number) => n
     ),
     head: compute.length > 1 ? POP_BOTH : POP_FIRST,
   };
+}
+
+/**
+ * A function whose common case is machine code that returns by itself (`assembly` before the system call), and
+ * whose other cases fall through to the handler.
+ */
+export function shortcut(
+  name: string,
+  convention: "stdcall" | "cdecl",
+  args: number,
+  assembly: string,
+  handler: Handler,
+): DllFunction {
+  return { name, convention, args, head: hex(assembly), handler };
 }
 
 /** A function that is machine code and nothing else; `assembly` is its hexadecimal text. */

@@ -16,7 +16,7 @@ import { resource } from "./resource.ts";
 import { string } from "./string.ts";
 import { sync } from "./sync.ts";
 import { system } from "./system.ts";
-import { thread } from "./thread.ts";
+import { thread, threadFunctions } from "./thread.ts";
 import { time, timeFunctions } from "./time.ts";
 import { toolhelp } from "./toolhelp.ts";
 
@@ -86,6 +86,6 @@ export const kernel32: DllDefinition = define({
     time,
     toolhelp,
   ],
-  functions: [...code, ...timeFunctions],
+  functions: [...code, ...threadFunctions, ...timeFunctions],
   forwards: Object.fromEntries(Object.entries(FORWARDS).map(([name, target]) => [name, `NTDLL.${target}`])),
 });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** kernel32: threads, their contexts, APCs, thread-local and fiber-local slots. @module */
-import type { ApiCall } from "../../api.ts";
+import type { ApiCall, DllFunction } from "../../api.ts";
+import { shortcut } from "../code.ts";
 import { constant, type Handlers, invoke } from "../define.ts";
 import { Win32 } from "../shared/errors.ts";
 
@@ -153,18 +154,6 @@ export const thread: Handlers = {
     call.memory.setU32(word, (call.memory.u32(word) & ~(1 << (index & 31))) >>> 0);
     return 1;
   },
-  TlsGetValue: (call, index) => {
-    if (index >= ALL_SLOTS) return call.fail(Win32.invalidParameter);
-    call.lastError = 0;
-    const slot = tlsSlot(call, index, false);
-    return slot ? call.memory.u32(slot) : 0;
-  },
-  TlsSetValue: (call, index, value) => {
-    const slot = tlsSlot(call, index, true);
-    if (slot === 0) return call.fail(Win32.invalidParameter);
-    call.memory.setU32(slot, value);
-    return 1;
-  },
   FlsAlloc: (call, callback) => {
     const { callbacks } = fls(call);
     for (let i = 1; i < 128; i++) {
@@ -198,3 +187,34 @@ export const thread: Handlers = {
   },
   IsThreadAFiber: () => 0,
 };
+
+/** Slots below 64 are read and written where they lie, in the TEB. */
+export const threadFunctions: readonly DllFunction[] = [
+  // mov ecx, [esp+4]; cmp ecx, 40h; jae handler; mov eax, fs:[18h]; mov [eax+34h], 0; mov eax, [eax+ecx*4+0e10h]
+  shortcut(
+    "TlsGetValue",
+    "stdcall",
+    1,
+    "8b4c2404 83f940 7317 64a118000000 c7403400000000 8b8488100e0000 c20400",
+    (call, index) => {
+      if (index >= ALL_SLOTS) return call.fail(Win32.invalidParameter);
+      call.lastError = 0;
+      const slot = tlsSlot(call, index, false);
+      return slot ? call.memory.u32(slot) : 0;
+    },
+  ),
+  // mov ecx, [esp+4]; cmp ecx, 40h; jae handler; mov eax, fs:[18h]; mov edx, [esp+8];
+  // mov [eax+ecx*4+0e10h], edx; mov eax, 1; ret 8
+  shortcut(
+    "TlsSetValue",
+    "stdcall",
+    2,
+    "8b4c2404 83f940 7319 64a118000000 8b542408 899488100e0000 b801000000 c20800",
+    (call, index, value) => {
+      const slot = tlsSlot(call, index, true);
+      if (slot === 0) return call.fail(Win32.invalidParameter);
+      call.memory.setU32(slot, value);
+      return 1;
+    },
+  ),
+];

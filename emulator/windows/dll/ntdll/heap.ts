@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** ntdll: heaps, locks, memory comparison, version, random numbers and checksums. @module */
 import type { ApiCall, DllFunction, HandlerResult, Request } from "../../api.ts";
-import { join64, returns64 } from "../code.ts";
+import { join64, returns64, shortcut } from "../code.ts";
 import { alias, constant, type Handlers } from "../define.ts";
 import { Status, Win32, win32OfStatus } from "../shared/errors.ts";
 import { heapAllocate } from "../kernel32/memory.ts";
@@ -148,9 +148,7 @@ export const heap: Handlers = {
     call.memory.setBytes(at, new Uint8Array(24));
     return 0;
   },
-  RtlEnterCriticalSection: (call, at) => tryEnter(call, at) ? 0 : contend(call, at),
   RtlTryEnterCriticalSection: (call, at) => tryEnter(call, at) ? 1 : 0,
-  RtlLeaveCriticalSection: leave,
   RtlSetCriticalSectionSpinCount: (call, at, spin) => {
     const before = call.memory.u32(at + Section.spin);
     call.memory.setU32(at + Section.spin, spin);
@@ -296,6 +294,26 @@ const signed = (low: number, high: number) => BigInt.asIntN(64, join64(low, high
 
 /** 64-bit arithmetic helpers that compilers call, and what returns 64 bits. */
 export const heapFunctions: readonly DllFunction[] = [
+  // mov edx, [esp+4]; mov ecx, fs:[24h]; owner [edx+12] is ecx: inc [edx+8], return 0; else lock cmpxchg of the
+  // lock count from -1 to -2, and with success owner and recursion 1; otherwise to the handler
+  shortcut(
+    "RtlEnterCriticalSection",
+    "stdcall",
+    1,
+    "8b542404 648b0d24000000 394a0c 7422 b8ffffffff 53 bbfeffffff f00fb15a04 5b 7517 894a0c c7420801000000 " +
+      "31c0 c20400 ff4208 31c0 c20400",
+    (call, at) => tryEnter(call, at) ? 0 : contend(call, at),
+  ),
+  // mov edx, [esp+4]; mov ecx, [edx+8]; dec ecx; more than one: store it, return 0; nobody waits ([edx+16] is 0):
+  // recursion and owner 0, lock count -1, return 0; otherwise to the handler
+  shortcut(
+    "RtlLeaveCriticalSection",
+    "stdcall",
+    1,
+    "8b542404 8b4a08 49 7e08 894a08 31c0 c20400 837a1000 751a c7420800000000 c7420c00000000 c74204ffffffff " +
+      "31c0 c20400",
+    leave,
+  ),
   returns64(
     "VerSetConditionMask",
     "stdcall",
