@@ -7,6 +7,7 @@
  * @module
  */
 import { keptDirectories } from "./directories.ts";
+import { entryBehindCallbacks, type Hop } from "./entry.ts";
 import {
   type AddressSpace,
   findSlots,
@@ -44,6 +45,8 @@ export interface ImageMemory {
   readonly executed: ReadonlySet<number>;
   /** First address that ran in the layer; undefined to keep the entry point of the headers. */
   readonly entry: number | undefined;
+  /** The hop that led to it, when there was one. */
+  readonly hop?: Hop;
   /** What is known of the process around it; undefined: addresses of functions stay as they are. */
   readonly space?: AddressSpace;
 }
@@ -114,8 +117,14 @@ export function rebuildImage(memory: ImageMemory, limit: number): RebuiltImage |
     }
   }
   let entryPoint = header?.entryPoint ?? sections[sections.length - 1].start;
-  if (memory.entry !== undefined) {
-    if (memory.entry >= imageBase && memory.entry < imageBase + size) entryPoint = memory.entry - imageBase;
+  const behind = header && memory.hop &&
+    entryBehindCallbacks(bytes, imageBase, header, memory.hop, memory.executed);
+  if (behind !== undefined) {
+    notes.push("the layer began with a TLS callback: the entry point is where its stub jumps to");
+  }
+  const entry = behind ?? memory.entry;
+  if (entry !== undefined) {
+    if (entry >= imageBase && entry < imageBase + size) entryPoint = entry - imageBase;
     else notes.push("the hop leads out of the image: entry point kept");
   }
   if (entryPoint >= size) {

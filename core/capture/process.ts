@@ -196,13 +196,18 @@ export class ProcessCaptures {
           pages: bytes,
           executed: this.#executed,
           entry: hopTo ?? this.#hops.get(base),
+          hop: hopTo === undefined
+            ? undefined
+            : { from: this.#summary(this.#layer).hopFrom, to: hopTo, written: new Set(this.#pages.keys()) },
           space: { names: this.modules, page: (va) => this.#latest.get(va)?.bytes },
         },
         this.limits.imageBytes,
       );
       if (typeof rebuilt === "string") skipped.push(`an image: ${rebuilt}`);
       else images.push({ va: base, image: hopTo === undefined ? this.#withoutHop(base, rebuilt) : rebuilt });
-      if (hopTo !== undefined) this.#hops.set(base, hopTo);
+      if (hopTo !== undefined && typeof rebuilt !== "string") {
+        this.#hops.set(base, rebuilt.imageBase + rebuilt.entryPoint);
+      }
     }
     this.#lengthenEntry();
     this.#pages = new Map();

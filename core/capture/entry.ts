@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Where a program begins whose unpacker ran the program's TLS callbacks first: the hop leads to a callback then,
+ * and the jump to the entry point behind it causes no other, because its page runs already.
+ *
+ * @module
+ */
+import { DIRECTORY, type PeHeader } from "./pe_header.ts";
+import { PAGE_SIZE } from "./store.ts";
+
+/** Pages behind the one the hop came from that may hold the jump. */
+const STUB_PAGES = 2;
+
+/** A hop as the image's captures tell of it. */
+export interface Hop {
+  /** Address that ran before it, and the first that ran behind it. */
+  readonly from: number;
+  readonly to: number;
+  /** Pages the layer wrote, by address. */
+  readonly written: ReadonlySet<number>;
+}
+
+/**
+ * The one place among the layer's pages that have run to which the code that hopped jumps (`jmp` with a 32-bit
+ * displacement, as compressors end). Undefined when the image has no TLS callbacks, when that code jumps to the
+ * hop's own target, or when it is not one place. `image` has raw = virtual.
+ */
+export function entryBehindCallbacks(
+  image: Uint8Array,
+  imageBase: number,
+  header: PeHeader,
+  hop: Hop,
+  executed: ReadonlySet<number>,
+): number | undefined {
+  if (!hasCallbacks(image, imageBase, header)) return undefined;
+  const view = new DataView(image.buffer, image.byteOffset, image.length);
+  const start = hop.from - hop.from % PAGE_SIZE - imageBase;
+  if (start < 0 || start >= image.length) return undefined;
+  const end = Math.min(start + STUB_PAGES * PAGE_SIZE, image.length);
+  const targets = new Set<number>();
+  for (let at = start; at + 5 <= end; at++) {
+    if (image[at] !== 0xe9) continue;
+    const target = (imageBase + at + 5 + view.getInt32(at + 1, true)) >>> 0;
+    const page = target - target % PAGE_SIZE;
+    if (hop.written.has(page) && executed.has(page)) targets.add(target);
+  }
+  return targets.size === 1 && !targets.has(hop.to) ? [...targets][0] : undefined;
+}
+
+/** Whether the TLS directory names a callback (PE format specification, "The .tls Section"). */
+function hasCallbacks(image: Uint8Array, imageBase: number, header: PeHeader): boolean {
+  const view = new DataView(image.buffer, image.byteOffset, image.length);
+  const word = (rva: number) => rva > 0 && rva + 4 <= image.length ? view.getUint32(rva, true) : 0;
+  const { rva } = header.directories[DIRECTORY.tls];
+  return rva !== 0 && word(word(rva + 12) - imageBase) !== 0;
+}
