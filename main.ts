@@ -5,6 +5,8 @@ import project from "./deno.json" with { type: "json" };
 import { demonstration, selftest } from "./emulator/samples/selftest.ts";
 import { testbed } from "./emulator/testbed.ts";
 import { engineFactories, startScanner } from "./scanners/mod.ts";
+import { Bridge } from "./xen/bridge.ts";
+import { PrivcmdTransport } from "./xen/privcmd.ts";
 
 Deno.exit(
   await runCommandLine(Deno.args, {
@@ -14,5 +16,6 @@ Deno.exit(
     startScanner,
     selftest,
     demonstration,
+    connectXen: () => new Bridge(new PrivcmdTransport()),
   }),
 );

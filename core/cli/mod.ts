@@ -14,12 +14,14 @@ import { scanCommand } from "./scan.ts";
 import { selftestCommand } from "./selftest.ts";
 import { serveCommand } from "./serve.ts";
 import { versionCommand } from "./version.ts";
+import { watchCommand } from "./watch.ts";
 import type { Wiring } from "./wiring.ts";
 
 export type { Program, SelftestRow, SelftestTools, Wiring } from "./wiring.ts";
 
 const COMMANDS: readonly ((wiring: Wiring, io: Io, done: (code: number) => void) => Command)[] = [
   emulateCommand,
+  watchCommand,
   scanCommand,
   serveCommand,
   selftestCommand,

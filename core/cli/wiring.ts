@@ -48,7 +48,7 @@ export interface Wiring {
    * there are no more once `stop` is aborted.
    */
   readonly demonstration: (stop: AbortSignal) => Iterable<Program> | AsyncIterable<Program>;
-  /** The hypervisor of this host (`serve --backend xen`); throws when there is none, with the reason. */
+  /** The hypervisor of this host (`watch`); throws when there is none, with the reason. */
   readonly connectXen?: () => Hypervisor;
   /** Where reports go, and what people are told; the process's own when not given. */
   readonly stdout?: (text: string) => void;

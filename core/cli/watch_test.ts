@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// `umbra watch` over a hypervisor that plays a script, with the real engine.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { engineFactories, SELFTEST_MARKER, startScanner } from "../../scanners/mod.ts";
+import { InputError, type WatchRule } from "../ports.ts";
+import { page, ScriptedEmulator, type ScriptedEvent, ScriptedHypervisor } from "../testing/scripted.ts";
+import { runCommandLine, type Wiring } from "./mod.ts";
+import { parseRule } from "./watch.ts";
+
+const payload: ScriptedEvent = { kind: "S1", va: 0x402000, page: page(SELFTEST_MARKER, 50) };
+
+/** A live guest: plays when it is watched, as long as somebody listens. */
+class LiveHypervisor extends ScriptedHypervisor {
+  rules: readonly WatchRule[] = [];
+  closed = false;
+  constructor(private readonly events: readonly ScriptedEvent[]) {
+    super();
+    this.identify(1, "virus.exe");
+  }
+  override watch(domain = 0, rules: readonly WatchRule[] = []): void {
+    this.rules = rules;
+    setTimeout(() => this.play(domain, this.events), 1);
+  }
+  override close(): void {
+    this.closed = true;
+  }
+}
+
+async function umbra(args: readonly string[], hypervisor?: LiveHypervisor, more: Partial<Wiring> = {}) {
+  let out = "", err = "";
+  const code = await runCommandLine(["watch", ...args], {
+    version: "1.2.3",
+    emulator: new ScriptedEmulator([]),
+    engines: engineFactories,
+    startScanner,
+    selftest: async function* () {},
+    demonstration: () => [],
+    stdout: (text) => out += text,
+    stderr: (text) => err += text,
+    terminal: false,
+    interrupt: new AbortController().signal,
+    ...hypervisor && { connectXen: () => hypervisor },
+    ...more,
+  });
+  return { code, out, err };
+}
+
+Deno.test("a payload in a live guest is malicious: report, files, exit code 1", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const hypervisor = new LiveHypervisor([{ kind: "process-start" }, payload]);
+    const ran = await umbra(["3", "--for", "0.2", "--json", "--out", join(folder, "out")], hypervisor);
+    assert.equal(ran.code, 1, ran.err);
+    const report = JSON.parse(ran.out);
+    assert.deepEqual([report.verdict, report.end.reason, report.sample.name], [
+      "malicious",
+      "exited",
+      "domain 3",
+    ]);
+    assert.equal(await Deno.readTextFile(join(folder, "out", "report.json")), ran.out);
+    assert.deepEqual(hypervisor.rules, [{ kind: "all", pattern: "" }]);
+    assert.deepEqual([hypervisor.unwatched, hypervisor.closed], [[3], true]);
+    assert.equal(ran.err, "umbra: watching domain 3 on script\n");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("what was captured and is not malicious is clean, and nothing captured is not clean", async () => {
+  const harmless: ScriptedEvent = { kind: "S1", va: 0x401000, page: page("harmless") };
+  const ran = await umbra(["3", "--for", "0.05"], new LiveHypervisor([harmless]));
+  assert.deepEqual([ran.code, /^verdict +clean$/m.test(ran.out)], [0, true]);
+  const nothing = await umbra(["3", "--for", "0.05"], new LiveHypervisor([{ kind: "process-start" }]));
+  assert.deepEqual([nothing.code, /^verdict +incomplete .*nothing was scanned/m.test(nothing.out)], [
+    3,
+    true,
+  ]);
+});
+
+Deno.test("an interruption ends the watch, and what it left is still scanned", async () => {
+  const hypervisor = new LiveHypervisor([]);
+  hypervisor.atUnwatch = [{ ...payload, kind: "residue" }];
+  const ran = await umbra(["3", "--json"], hypervisor, { interrupt: AbortSignal.abort() });
+  assert.deepEqual([ran.code, JSON.parse(ran.out).end.reason], [1, "interrupted"]);
+});
+
+Deno.test("a domain that goes away ends the watch with what was captured", async () => {
+  const hypervisor = new LiveHypervisor([payload]);
+  const fetch = hypervisor.fetch.bind(hypervisor);
+  let fetched = 0;
+  hypervisor.fetch = (domain, max) => {
+    const events = fetch(domain, max);
+    fetched += events.length;
+    if (fetched && !events.length) throw Object.assign(new Error("gone"), { errno: 3 });
+    return events;
+  };
+  const ran = await umbra(["3", "--json"], hypervisor);
+  assert.deepEqual([ran.code, JSON.parse(ran.out).end.detail], [1, "the domain is gone"]);
+});
+
+Deno.test("what cannot be watched is one line and exit code 2", async () => {
+  const none = () => {
+    throw new InputError("Cannot talk to Xen: there is no /dev/xen/privcmd");
+  };
+  const refusing = new LiveHypervisor([]);
+  refusing.watch = () => {
+    throw Object.assign(new Error("Cannot watch domain 3: there is no such domain"), {
+      name: "HypercallError",
+    });
+  };
+  const rows: [string[], LiveHypervisor | undefined, Partial<Wiring>, RegExp][] = [
+    [["3"], undefined, {}, /this umbra has no way to Xen/],
+    [["3"], undefined, { connectXen: none }, /no \/dev\/xen\/privcmd/],
+    [["3"], refusing, {}, /Cannot watch domain 3: there is no such domain/],
+    [["0"], undefined, {}, /not a guest's domain number/],
+    [["win7"], undefined, {}, /not a guest's domain number/],
+    [["3", "--rule", "name:x"], undefined, {}, /Rules are NAME/],
+    [["3", "--rule", "pid:x"], undefined, {}, /not a process number/],
+    [["3", "--rule", "exact:"], undefined, {}, /nothing to compare/],
+    [["3", "--engine", "nobody"], new LiveHypervisor([]), {}, /Cannot use engine "nobody"/],
+  ];
+  for (const [args, hypervisor, more, reason] of rows) {
+    const ran = await umbra(args, hypervisor, more);
+    assert.equal(ran.code, 2, args.join(" "));
+    assert.match(ran.err, /^[^\n]+\n$/);
+    assert.match(ran.err, reason);
+  }
+  assert.ok(refusing.closed);
+});
+
+Deno.test("rules are read", () => {
+  assert.deepEqual(parseRule("virus"), { kind: "prefix", pattern: "virus" });
+  assert.deepEqual(parseRule("exact:a.exe"), { kind: "exact", pattern: "a.exe" });
+  assert.deepEqual(parseRule("glob:*.exe"), { kind: "glob", pattern: "*.exe" });
+  assert.deepEqual(parseRule("pid:12"), { kind: "pid", pattern: "12" });
+  assert.deepEqual(parseRule("all"), { kind: "all", pattern: "" });
+});
