@@ -20,6 +20,8 @@ export interface DllParts {
   readonly known?: KnownData;
   /** Conventions come from `known`; a function it lacks needs an entry in `words`. */
   readonly handlers?: readonly Handlers[];
+  /** What an unmodelled function answers instead of 0 (it is counted missing all the same). */
+  readonly refusal?: (name: string) => number | undefined;
   /** stdcall words of functions that the data lacks, or "cdecl". */
   readonly words?: Readonly<Record<string, number | "cdecl">>;
   /** Ready functions (machine code, x87 results); they win over handlers of the same name. */
@@ -88,7 +90,10 @@ export function define(parts: DllParts): DllDefinition {
   const rest: Record<string, number> = {};
   for (const [name, fact] of known) {
     const taken = functions.has(name) || variables.has(name) || Object.hasOwn(parts.forwards ?? {}, name);
-    if (!taken && fact.convention !== "data") rest[name] = fact.words;
+    if (taken || fact.convention === "data") continue;
+    const refusal = parts.refusal?.(name);
+    if (refusal === undefined) rest[name] = fact.words;
+    else functions.set(name, refusing(name, fact, refusal));
   }
   return {
     name: parts.name,
@@ -98,6 +103,19 @@ export function define(parts: DllParts): DllDefinition {
     forwards: parts.forwards,
     known: rest,
     ordinals: parts.ordinals,
+  };
+}
+
+/** A function that is not modelled and says no. */
+function refusing(name: string, fact: KnownName, answer: number): DllFunction {
+  return {
+    name,
+    convention: fact.convention === "cdecl" ? "cdecl" : "stdcall",
+    args: fact.words,
+    handler: (call) => {
+      call.missing(name);
+      return answer;
+    },
   };
 }
 

@@ -197,6 +197,7 @@ export const ole32: DllDefinition = define({
   known: ole32Names,
   handlers: [ole],
   words: { IsEqualGUID: 2 },
+  refusal: (name) => /^(Co|Ole|Stg|Create|Get|Dll)[A-Z]/.test(name) ? E_NOTIMPL : undefined,
 });
 export const oleaut32: DllDefinition = define({
   name: "oleaut32.dll",
@@ -204,4 +205,9 @@ export const oleaut32: DllDefinition = define({
   known: oleaut32Names,
   handlers: [automation],
   ordinals: automationOrdinals,
+  refusal: (name) =>
+    /^(Var[A-Z]|Ole|Create|Load|Disp|Query|SafeArray(Destroy|Redim|Lock|Unlock|Access|Unaccess|Get[EULV]|Put|Copy|Ptr|Alloc))/
+        .test(name)
+      ? E_NOTIMPL
+      : undefined,
 });

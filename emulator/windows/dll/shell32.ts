@@ -242,4 +242,6 @@ export const shell32: DllDefinition = define({
   handlers: [handlers],
   forwards: Object.fromEntries(passedOn.map((name) => [name, `SHLWAPI.${name}`])),
   ordinals: shellOrdinals,
+  refusal: (name) =>
+    /^(SHCreate|SHBind|SHParse|SHGet.*(Interface|Item|Folder|Data))/.test(name) ? E_NOTIMPL : undefined,
 });

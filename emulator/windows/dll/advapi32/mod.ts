@@ -202,4 +202,5 @@ export const advapi32: DllDefinition = define({
   base: 0x76500000,
   known,
   handlers: [crypto, registryFunctions, services, tokens],
+  refusal: (name) => /^Reg[A-Z].*[AW]$/.test(name) ? Win32.callNotImplemented : undefined,
 });

@@ -7,6 +7,7 @@ import { memoryCode, runtimeCode } from "../shared/machine_code.ts";
 import { formatted } from "../msvcrt/printf.ts";
 import { stdlib } from "../msvcrt/stdlib.ts";
 import { strings } from "../msvcrt/string.ts";
+import { Status } from "../shared/errors.ts";
 import { heap, heapFunctions } from "./heap.ts";
 import { loader } from "./loader.ts";
 import { native } from "./native.ts";
@@ -36,5 +37,10 @@ export const ntdll: DllDefinition = define({
     // Names of ours that Windows 7 keeps to itself but kernel32 forwards to.
     DbgPrint: "cdecl",
   },
+  // A status of success would promise handles and results that nobody wrote.
+  refusal: (name) =>
+    /^(Nt|Zw)[A-Z]/.test(name) && !/(Continue|RaiseException|CallbackReturn)$/.test(name)
+      ? Status.notImplemented
+      : undefined,
   functions: [...memoryCode, ...runtimeCode, ...heapFunctions],
 });
