@@ -28,6 +28,7 @@ const kernelbase: DllDefinition = {
   ),
 };
 
+/** All DLLs of the model. */
 export const dlls: readonly DllDefinition[] = [
   advapi32,
   comctl32,

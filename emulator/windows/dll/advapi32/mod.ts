@@ -197,6 +197,7 @@ const services: Handlers = {
   ...constant(0, "EventWrite EventEnabled EventProviderEnabled GetTraceEnableFlags TraceEvent"),
 };
 
+/** advapi32.dll, with all its functions. */
 export const advapi32: DllDefinition = define({
   name: "advapi32.dll",
   base: 0x76500000,

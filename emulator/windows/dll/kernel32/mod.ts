@@ -65,6 +65,7 @@ const FORWARDS: Record<string, string> = {
   WakeConditionVariable: "RtlWakeConditionVariable",
 };
 
+/** kernel32.dll, with all its functions. */
 export const kernel32: DllDefinition = define({
   name: "kernel32.dll",
   base: 0x76a00000,

@@ -32,6 +32,7 @@ const words = Object.fromEntries(
   Object.keys(handlers).map((name) => [name, STDCALL[name] ?? "cdecl" as const]),
 );
 
+/** msvcrt.dll, with all its functions. */
 export const msvcrt: DllDefinition = define({
   name: "msvcrt.dll",
   base: 0x75800000,

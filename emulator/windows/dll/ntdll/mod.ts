@@ -27,6 +27,7 @@ const pick = (from: Record<string, unknown>, names: readonly string[]) =>
 
 const crt = { ...pick({ ...strings, ...stdlib }, RUNTIME), ...pick(formatted, PRINTING) };
 
+/** ntdll.dll, with all its functions. */
 export const ntdll: DllDefinition = define({
   name: "ntdll.dll",
   base: 0x77200000,

@@ -7,17 +7,8 @@ import { moduleOf } from "../kernel32/module.ts";
 import { resourceData, resourceKey } from "../kernel32/resource.ts";
 import { store, text } from "../shared/text.ts";
 import { deliver, next } from "./messages.ts";
-import {
-  createWindow,
-  desktop,
-  destroy,
-  dialogProcedure,
-  Message,
-  post,
-  send,
-  type Window,
-  windowOf,
-} from "./windows.ts";
+import { desktop, Message, post, type Window, windowOf } from "./desktop.ts";
+import { createWindow, destroy, dialogProcedure, send } from "./procedure.ts";
 
 const Resource = {
   bitmap: 2,

@@ -11,7 +11,8 @@ import { Win32 } from "../shared/errors.ts";
 import { atom } from "../kernel32/environment.ts";
 import { text } from "../shared/text.ts";
 import { waitFor } from "../kernel32/sync.ts";
-import { desktop, Message, post, type Posted, send, type Window, windowOf } from "./windows.ts";
+import { desktop, Message, post, type Posted, type Window, windowOf } from "./desktop.ts";
+import { send } from "./procedure.ts";
 
 /** How long the user watches an idle program before closing its windows, and how often it is asked. */
 const PATIENCE = 20000;

@@ -6,7 +6,7 @@ import { Win32 } from "../shared/errors.ts";
 import { counted, encode, lower, store, text, upper } from "../shared/text.ts";
 import { characterType } from "../kernel32/string.ts";
 import { Arguments, format, variadic } from "../msvcrt/printf.ts";
-import { DESKTOP, desktop, windowOf } from "./windows.ts";
+import { DESKTOP, desktop, windowOf } from "./desktop.ts";
 
 /** GetSystemMetrics of a desktop of 1920 × 1080 (winuser.h). */
 const METRICS: Record<number, number> = {

@@ -8,6 +8,7 @@ import { messages } from "./messages.ts";
 import { misc } from "./misc.ts";
 import { windows } from "./windows.ts";
 
+/** user32.dll, with all its functions. */
 export const user32: DllDefinition = define({
   name: "user32.dll",
   base: 0x76700000,
