@@ -40,7 +40,9 @@ export const rows: readonly Row[] = [
   ...mmxRows,
   ...sseRows,
 ].map((source, id) => makeRow(id, source));
+/** What bytes decode to that are no instruction (#UD). */
 export const undefinedRow = rows[0];
+/** What instructions decode to that are not modelled. */
 export const unsupportedRow = rows[1];
 
 /** Number of handlers that every module has before those of the rows (see generate.ts). */

@@ -10,6 +10,7 @@ import { simdFloatHelpers } from "./simd_float.ts";
 import { simdIntegerHelpers } from "./simd_integer.ts";
 import { systemHelpers } from "./system.ts";
 
+/** All helpers, by the name that the table gives them. */
 export const helpers: Readonly<Record<string, Helper>> = {
   ...bcdHelpers,
   ...controlHelpers,
