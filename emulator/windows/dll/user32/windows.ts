@@ -5,7 +5,7 @@ import { both, constant, type Handlers, invoke } from "../define.ts";
 import { atom, atomName } from "../kernel32/environment.ts";
 import { Win32 } from "../shared/errors.ts";
 import { lower, store, text } from "../shared/text.ts";
-import { DESKTOP, desktop, Message, type Window, windowOf } from "./desktop.ts";
+import { DESKTOP, desktop, MAX_WINDOWS, Message, type Window, windowOf } from "./desktop.ts";
 import { createWindow, defaultProcedure, destroy, send } from "./procedure.ts";
 
 const classKey = (call: ApiCall, name: number, wide: boolean) =>
