@@ -150,22 +150,21 @@ export function findSlots(
  */
 export function joinSlots(old: readonly Slot[], found: ReturnType<typeof findSlots>): Slot[] | undefined {
   const slots = new Map(old.map((slot) => [slot.rva, slot]));
-  let more = false;
-  let last: Slot | undefined;
-  for (const { rva, names } of found) {
+  const open = found.filter(({ rva, names }) => {
     const said = slots.get(rva);
-    if (said && names.some((each) => sameFunction(each, said))) {
-      last = said;
-      continue;
-    }
-    more = true;
-    // A forwarded function belongs to the table it stands in, if that DLL has it.
-    const dll = last?.rva === rva - 4 ? last.dll.toLowerCase() : undefined;
-    const name = names.find((each) => each.dll.toLowerCase() === dll) ?? names[0];
-    last = { rva, ...name };
-    slots.set(rva, last);
-  }
-  return more ? [...slots.values()].sort((a, b) => a.rva - b.rva) : undefined;
+    return !said || !names.some((each) => sameFunction(each, said));
+  });
+  if (open.length === 0) return undefined;
+  for (const { rva, names } of open) slots.set(rva, { rva, ...names[0] });
+  // A forwarded function belongs to the table it stands in, if that DLL has it: as the one before, or behind it.
+  const settle = ({ rva, names }: (typeof open)[number], neighbour: Slot | undefined) => {
+    const dll = neighbour?.dll.toLowerCase();
+    const name = names.find((each) => each.dll.toLowerCase() === dll);
+    if (name) slots.set(rva, { rva, ...name });
+  };
+  for (const one of open) settle(one, slots.get(one.rva - 4));
+  for (const one of open.toReversed()) settle(one, slots.get(one.rva + 4));
+  return [...slots.values()].sort((a, b) => a.rva - b.rva);
 }
 
 function sameFunction(a: ImportName, b: ImportName): boolean {

@@ -27,6 +27,12 @@ export interface Report {
     readonly lost: number;
   };
   readonly layers: readonly { readonly index: number; readonly pages: number; readonly hopTo: unknown }[];
+  readonly images: readonly {
+    readonly id: string;
+    readonly va: number;
+    readonly entryPoint: number;
+    readonly notes: readonly string[];
+  }[];
   readonly units: number;
   readonly findings: readonly {
     readonly unit: string;
