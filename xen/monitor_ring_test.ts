@@ -116,6 +116,27 @@ Deno.test("VIRQs are few: one for what waits, more only when it grows or is urge
   assert.equal(guest.virqs, 4);
 });
 
+Deno.test("early turns and hops are told of without delay, once each time all was fetched", () => {
+  const { guest, bridge, virus } = scene();
+  guest.switchTo(virus);
+  const run = (i: number) => {
+    bridge.fetch(1, 1000);
+    const before = guest.virqs;
+    guest.map(virus, 0x40_0000 + i * PAGE, { w: true, x: true });
+    guest.run(0x40_0000 + i * PAGE);
+    return guest.virqs - before;
+  };
+  for (let i = 0; i < 64; i++) assert.equal(run(i), 1, `turn ${i}`);
+  assert.equal(run(64), 0, "no longer early");
+  bridge.fetch(1, 1000);
+  const before = guest.virqs;
+  for (const page of [0x40_0000, 0x40_1000]) {
+    guest.write(page, [1], 0x40_3000);
+    guest.run(page);
+  }
+  assert.equal(guest.virqs - before, 1, "two hops, nothing fetched between");
+});
+
 Deno.test("nothing is kept of a domain that is gone", () => {
   const { guest, bridge, virus } = scene({ coalesceAfter: 1 }, { ringPages: 4, ringEvents: 16 });
   let size = 0;

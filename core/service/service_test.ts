@@ -391,6 +391,42 @@ Deno.test("a flood of processes is bounded, and counted", async () => {
   assert.equal(domain.pages.seen, 50);
 });
 
+Deno.test("a process's modules are looked at a few times in each layer, while it lives", async () => {
+  const { hypervisor, service } = setUp();
+  const looks: number[] = [];
+  let broken = false;
+  Object.assign(hypervisor, {
+    memory: (_domain: number, key: number) => {
+      looks.push(key);
+      if (broken) throw new Error("no answer");
+      return { peb: 0x7ffd_f000, read: () => new Uint8Array() };
+    },
+  });
+  const turn = async (event: Partial<ScriptedEvent>) => {
+    hypervisor.play(1, [{ kind: "S1", va: 0x1000, page: page("a"), ...event }, {
+      kind: "S1",
+      va: 0x2000,
+      ...event,
+    }]);
+    await service.drain();
+  };
+  for (let index = 0; index < 40; index++) await turn({ layer: 0 });
+  assert.equal(looks.length, 16, "once for each batch, to a bound");
+  await turn({ layer: 1 });
+  await turn({ process: 2, layer: 0 });
+  assert.deepEqual(looks.slice(16), [1, 2]);
+  broken = true;
+  await turn({ process: 2, layer: 0 });
+  assert.deepEqual([...service.skipped.keys()], ["module lists that could not be read: no answer"]);
+  hypervisor.play(1, [{ kind: "process-end", process: 2 }]);
+  await service.drain();
+  const before = looks.length;
+  await turn({ process: 2, layer: 3 });
+  assert.equal(looks.length, before, "it has ended");
+  const { seen, stored, deduplicated } = service.domains.get(1)!.pages;
+  assert.deepEqual([seen, stored, deduplicated], [44, 1, 43], "no page is the worse for it");
+});
+
 Deno.test("calls of drain at the same time take turns", async () => {
   const { hypervisor, service } = setUp();
   hypervisor.play(1, [{ kind: "S1", va: 0x1000, page: page("a") }]);
