@@ -82,16 +82,20 @@ interface Module {
 export class ExportTables {
   readonly #tables = new Map<string, { readonly table: ExportTable; readonly tries: number }>();
   #weight = 0;
+  /** Nothing new is read any more: the guest has more than anybody needs, and the reading costs. */
+  #full = false;
 
   /** The table of a module; read anew as long as some of it was missing. */
   get(key: string, read: () => ExportTable): ExportTable {
     const known = this.#tables.get(key);
     if (known && (known.table.complete || known.tries >= MOST_TRIES)) return known.table;
+    if (this.#full) return known?.table ?? NO_EXPORTS;
     const table = read();
     const before = known ? weight(known.table) : 0;
     const better = weight(table) > before ? table : known?.table ?? NO_EXPORTS;
     // A full cache has room for nothing more: what is not kept is not used either.
-    if (this.#weight + weight(better) - before > MOST_FUNCTIONS) return known?.table ?? NO_EXPORTS;
+    this.#full = this.#weight + weight(better) - before > MOST_FUNCTIONS;
+    if (this.#full) return known?.table ?? NO_EXPORTS;
     this.#weight += weight(better) - before;
     this.#tables.set(key, { table: better, tries: (known?.tries ?? 0) + 1 });
     return better;

@@ -231,3 +231,39 @@ Deno.test("tables that claim more than can be kept are not kept", () => {
   known.look(memory);
   assert.ok(memory.reads < 4200);
 });
+
+Deno.test("memory without end: lists and export tables of any length are walked to a bound", () => {
+  // Every page is there; every word of a list entry leads to the next one, every module to the same DLL.
+  const dll = usual();
+  let reads = 0, bytes = 0, next = 0x1000_0000;
+  const endless = (missing: boolean): ProcessMemory => ({
+    peb: PEB,
+    read: (address, length) => {
+      reads++;
+      if (length > 0x60) {
+        if (length > PAGE && missing) return new Uint8Array();
+        bytes += length;
+        // Headers with an export directory of the greatest length.
+        const head = dll.read(KERNEL, PAGE);
+        if (length === PAGE) new DataView(head.buffer).setUint32(0x98 + 100, 0x10_0000, true);
+        return length === PAGE ? head : new Uint8Array(length);
+      }
+      const view = new DataView(new ArrayBuffer(length));
+      for (let at = 0; at + 4 <= length; at += 4) view.setUint32(at, address + 0x40, true);
+      if (length === 0x34) {
+        view.setUint32(0x18, next += 0x20_0000, true);
+        view.setUint32(0x20, 0x20_0000, true);
+        view.setUint16(0x2c, 2, true);
+      }
+      if (length === 2) view.setUint16(0, 0x61, true);
+      return new Uint8Array(view.buffer);
+    },
+  });
+  new ProcessModules().look(endless(false));
+  assert.ok(reads < 256 * 5, `${reads} reads`);
+  assert.ok(bytes < 256 * 0x11_0000, `${bytes} bytes`);
+  reads = 0;
+  next = 0x1000_0000;
+  new ProcessModules().look(endless(true));
+  assert.ok(reads > 4000 && reads <= 4096, `${reads} reads of what is missing`);
+});
