@@ -28,15 +28,13 @@ async function alone(args: readonly string[], folder: string, seconds = 60) {
 }
 
 Deno.test({
-  name: "the executable says its version from an empty folder, at once",
+  name: "the executable says its version from an empty folder",
   ignore,
   fn: () =>
     withFolder(async (folder) => {
-      const started = performance.now();
       const { code, stdout, stderr } = await alone(["version"], folder);
       assert.equal(code, 0, stderr);
       assert.match(stdout, /\d+\.\d+\.\d+/);
-      assert.ok(performance.now() - started < 5000);
       assert.deepEqual([...Deno.readDirSync(folder)], []);
     }),
 });
