@@ -31,7 +31,7 @@ const XEN_PROGRAMS = ["xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-
 const MODULES = ["xenfs/xenfs", "xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc"];
 const APPLETS =
   "sh mount ls cat sleep echo mkdir insmod dmesg grep date tail head poweroff ps kill cut stty wc " +
-  "sed awk cp mv rm tr sync od free timeout tar base64 test printf seq";
+  "sed awk cp mv rm tr sync od free timeout tar base64 test printf seq dd mktemp chmod rmdir ln";
 
 /** A file of the dom0's root: where it goes, and where it comes from or what is in it. */
 export interface RootFile {
@@ -76,15 +76,9 @@ async function libraries(program: string, unpacked: string): Promise<string[]> {
 }
 
 /**
- * Makes an initramfs in `build/xen/NAME.cpio.gz`. Dynamic programs among the files bring their libraries.
- *
- * @param programs paths in the root (as in `files`) whose libraries are needed
+ * Makes an initramfs in `build/xen/NAME.cpio.gz`. The libraries of Xen's tools and of Deno are in it.
  */
-export async function makeDom0(
-  name: string,
-  files: readonly RootFile[],
-  programs: readonly string[],
-): Promise<Dom0> {
+export async function makeDom0(name: string, files: readonly RootFile[]): Promise<Dom0> {
   const unpacked = await packages(), root = `${KEPT}/${name}.root`;
   if (exists(root)) await Deno.remove(root, { recursive: true });
   for (
@@ -112,7 +106,7 @@ export async function makeDom0(
   const busybox = [`${unpacked}/bin/busybox`, `${unpacked}/usr/bin/busybox`].find(exists)!;
   await Deno.copyFile(busybox, `${root}/bin/busybox`);
   for (const applet of APPLETS.split(" ")) await Deno.symlink("busybox", `${root}/bin/${applet}`);
-  const needed = new Set<string>();
+  const needed = new Set(await libraries(Deno.execPath(), unpacked));
   const bins = `usr/lib/xen-4.17/bin`;
   for (const program of XEN_PROGRAMS) {
     await Deno.copyFile(`${unpacked}/${bins}/${program}`, `${root}/${bins}/${program}`);
@@ -130,7 +124,6 @@ export async function makeDom0(
     if (from !== undefined) await Deno.copyFile(from, path);
     else await Deno.writeTextFile(path, text ?? "");
     if (executable) await Deno.chmod(path, 0o755);
-    if (programs.includes(to)) { for (const library of await libraries(path, unpacked)) needed.add(library); }
   }
   const system = "/lib/x86_64-linux-gnu";
   for (const path of [...needed, `${system}/libgcc_s.so.1`]) {

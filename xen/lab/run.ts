@@ -26,9 +26,9 @@ export interface LabResult {
 export async function runSuite(suite: Suite): Promise<LabResult> {
   const xen = await buildXen();
   const dom0 = await makeDom0(suite.name, [
-    ...suite.files,
+    ...await suite.files(),
     { to: "/lab/suite.sh", text: suite.script },
-  ], suite.programs);
+  ]);
   const log = `${KEPT}/${suite.name}.log`, results = `${KEPT}/${suite.name}.out`;
   const folder = `${KEPT}/${suite.name}.result`;
   for (const path of [results, folder]) if (exists(path)) await Deno.remove(path, { recursive: true });
@@ -38,9 +38,6 @@ export async function runSuite(suite: Suite): Promise<LabResult> {
     "-s",
     "KILL",
     String(suite.limit),
-    "nice",
-    "-n",
-    "10",
     "qemu-system-x86_64",
     ...["-accel", "tcg,thread=multi", "-cpu", CPU, "-m", String(MEMORY), "-smp", "2"],
     ...["-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none"],

@@ -20,6 +20,7 @@
 #include <xen/version.h>
 #include <xen/xmalloc.h>
 #include <asm/flushtlb.h>
+#include <asm/hvm/emulate.h>
 #include <asm/hvm/hvm.h>
 #include <asm/paging.h>
 #include <asm/shadow.h>
@@ -45,6 +46,12 @@ static DEFINE_PER_CPU(struct domain *, umbra_domain);
 static DEFINE_PER_CPU(bool, umbra_paused);
 /* The entry about to be written is narrower than the one before. */
 static DEFINE_PER_CPU(bool, umbra_narrowed);
+
+/* An instruction (its EIP) that Xen could not emulate here: it is not tried again at once. */
+static DEFINE_PER_CPU(unsigned long, umbra_not_emulated);
+
+/* Longest instruction in bytes, less its first. */
+#define REST_OF_INSTRUCTION 14u
 
 static void enter(struct domain *d)
 {
@@ -275,8 +282,43 @@ static bool is_ram(mfn_t mfn, p2m_type_t type)
     return p2m_is_ram(type) && mfn_valid(mfn);
 }
 
-bool umbra_shadow_fault(struct vcpu *v, unsigned long va, const struct cpu_user_regs *regs, uint64_t gl1e,
-                        uint64_t old, uint64_t *entry, gfn_t gfn, mfn_t mfn, p2m_type_t type)
+/*
+ * No page is writable and executable at once, so an instruction that writes to a page its own bytes stand in
+ * would fault for ever: for its write, then for its fetch. Xen does it instead, once.
+ */
+static bool writes_itself(const struct umbra_access *access, unsigned long eip)
+{
+    uint64_t page = access->va & PAGE_MASK;
+
+    if ( !(access->error_code & PFEC_write_access) || !(access->error_code & PFEC_user_mode) ||
+         !(access->sl1e_new & _PAGE_RW) )
+        return false;
+    if ( this_cpu(umbra_not_emulated) == eip )
+    {
+        this_cpu(umbra_not_emulated) = 0;
+        return false;
+    }
+    return page == (eip & PAGE_MASK) || page == ((eip + REST_OF_INSTRUCTION) & PAGE_MASK);
+}
+
+static bool cf_check any_instruction(const struct x86_emulate_state *state,
+                                     const struct x86_emulate_ctxt *ctxt)
+{
+    return true;
+}
+
+void umbra_emulate(const struct cpu_user_regs *regs)
+{
+    struct segment_register cs;
+
+    hvm_get_segment_register(current, x86_seg_cs, &cs);
+    if ( !hvm_emulate_one_insn(any_instruction, "umbra") )
+        this_cpu(umbra_not_emulated) = cs.base + regs->rip;
+}
+
+enum umbra_answer umbra_shadow_fault(struct vcpu *v, unsigned long va, const struct cpu_user_regs *regs,
+                                     uint64_t gl1e, uint64_t old, uint64_t *entry, gfn_t gfn, mfn_t mfn,
+                                     p2m_type_t type)
 {
     struct umbra_access access = {};
     struct segment_register cs;
@@ -284,7 +326,7 @@ bool umbra_shadow_fault(struct vcpu *v, unsigned long va, const struct cpu_user_
 
     /* Without NX the guest's fetches cannot be told from its reads. */
     if ( !is_ram(mfn, type) || !hvm_nx_enabled(v) )
-        return false;
+        return UMBRA_GO_ON;
     hvm_get_segment_register(v, x86_seg_cs, &cs);
     access.domain = v->domain->domain_id;
     access.vcpu = v->vcpu_id;
@@ -314,7 +356,9 @@ bool umbra_shadow_fault(struct vcpu *v, unsigned long va, const struct cpu_user_
     this_cpu(umbra_narrowed) = (old & _PAGE_PRESENT) &&
                                (((old & _PAGE_RW) && !(*entry & _PAGE_RW)) ||
                                 (!(old & ENTRY_NX) && (*entry & ENTRY_NX)));
-    return held;
+    if ( held )
+        return UMBRA_HELD;
+    return writes_itself(&access, cs.base + regs->rip) ? UMBRA_EMULATE : UMBRA_GO_ON;
 }
 
 void umbra_shadow_written(struct vcpu *v)

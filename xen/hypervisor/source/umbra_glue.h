@@ -13,12 +13,22 @@
 #define umbra_watches(d) false
 #endif
 
+/* What is to become of a shadow fault. */
+enum umbra_answer {
+    UMBRA_GO_ON,  /* write the entry */
+    UMBRA_HELD,   /* write nothing: the vCPU waits, and will repeat the access */
+    UMBRA_EMULATE /* write nothing, and emulate the instruction: it writes to the page that it stands in */
+};
+
 /*
- * A shadow fault, its entry computed (*entry) and not yet written; old is the entry as it stands. True: write
- * nothing, the vCPU waits and will repeat the access. Called with the paging lock held, as all below.
+ * A shadow fault, its entry computed (*entry) and not yet written; old is the entry as it stands. Called with the
+ * paging lock held, as all below.
  */
-bool umbra_shadow_fault(struct vcpu *v, unsigned long va, const struct cpu_user_regs *regs, uint64_t gl1e,
-                        uint64_t old, uint64_t *entry, gfn_t gfn, mfn_t mfn, p2m_type_t type);
+enum umbra_answer umbra_shadow_fault(struct vcpu *v, unsigned long va, const struct cpu_user_regs *regs,
+                                     uint64_t gl1e, uint64_t old, uint64_t *entry, gfn_t gfn, mfn_t mfn,
+                                     p2m_type_t type);
+/* Does the current vCPU's instruction in its stead. Called without locks. */
+void umbra_emulate(const struct cpu_user_regs *regs);
 /* The entry has been written: flushes what an older, wider one may have left in the TLBs. */
 void umbra_shadow_written(struct vcpu *v);
 
