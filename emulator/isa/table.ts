@@ -46,7 +46,7 @@ export const undefinedRow = rows[0];
 export const unsupportedRow = rows[1];
 
 /** Number of handlers that every module has before those of the rows (see generate.ts). */
-export const FIXED_HANDLERS = 3;
+export const FIXED_HANDLERS = 6;
 /** Handlers of single instructions; behind them those of pairs with a conditional jump. */
 const singleHandlers = rows.reduce((next, row) => {
   row.firstHandler = next;

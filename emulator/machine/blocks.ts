@@ -28,7 +28,7 @@ import {
   SEGMENT_SIZE,
   State,
 } from "./layout.ts";
-import { operandSize } from "./lower.ts";
+import { operandSize } from "./lowering.ts";
 import type { LinearMemory } from "./memory.ts";
 
 /** Most instructions in a block. */
@@ -102,6 +102,9 @@ export class BlockCache {
   readonly #scratch = new Uint8Array(32);
   /** A frame got its first block or lost its last one. */
   onCodeChanged: (frame: number, hasCode: boolean) => void = () => {};
+  /** A block was decoded; all is forgotten. */
+  onDecoded: (block: BlockInfo, mode: Mode) => void = () => {};
+  onClear: () => void = () => {};
   /** A block died. */
   onDeath: (block: BlockInfo) => void = () => {};
 
@@ -136,6 +139,11 @@ export class BlockCache {
     while (block && block.frame !== frame) block = block.next;
     return block;
   }
+  /** The block at an EIP when there is one only. */
+  findNear(eip: number, mode: Mode): BlockInfo | undefined {
+    const block = this.#byKey.get(BlockCache.key(eip, mode));
+    return block?.next ? undefined : block;
+  }
   /** Remembers a block as target of indirect jumps. */
   cacheJump(eip: number, block: number): void {
     const at = (this.#area + State.jumpCache + (((eip ^ (eip >>> 12)) & (JUMP_ENTRIES - 1)) << 3)) >>> 2;
@@ -151,6 +159,7 @@ export class BlockCache {
     for (const frame of this.#byFrame.keys()) this.onCodeChanged(frame, false);
     this.#byFrame.clear();
     this.epoch++;
+    this.onClear();
     this.#free = this.#area + State.arena;
     this.#clearJumpCache();
   }
@@ -305,6 +314,7 @@ export class BlockCache {
     this.#register(block, source.frame, start, block.end);
     if (frame2 >= 0) this.#register(block, frame2, 0, end2);
     this.#free = address + (ops + 1) * OP_SIZE;
+    this.onDecoded(block, mode);
     return block;
   }
 

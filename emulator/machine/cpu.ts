@@ -13,11 +13,13 @@ import { Handler, type IMPORTS } from "./generate.ts";
 import { helpers } from "./helpers/mod.ts";
 import { deliver, DeliveryKind } from "./interrupts.ts";
 import { Exit, FRAMES_BASE, HelperResult, Op, OP_SIZE, OpInfo, SEGMENT_SIZE, State } from "./layout.ts";
-import { SLOW_WRITE } from "./lower.ts";
+import { SLOW_WRITE } from "./lowering.ts";
+import { Jit, type JitStatistics } from "./jit.ts";
 import type { LinearMemory } from "./memory.ts";
 import { OpView } from "./op_view.ts";
+import { trueHandler } from "./region.ts";
 import { loadSegmentUnchecked, loadTaskUnchecked } from "./segments.ts";
-import { Access, type Cpu, type CpuExit, type CpuHost, type TableRegister } from "./types.ts";
+import { Access, type Cpu, type CpuExit, type CpuHost, type TableRegister, type Tier } from "./types.ts";
 
 /** Most instructions before WebAssembly is left, so that V8 can put optimised code in place. */
 const SLICE = 500_000;
@@ -26,6 +28,7 @@ const MAX_DELIVERIES = 10_000;
 
 interface Exports {
   enter(op: number, cpu: number): number;
+  handlers: WebAssembly.Table;
   fingerprint(): number;
 }
 type Imports = { [name in keyof typeof IMPORTS]: (...values: number[]) => number | void };
@@ -67,7 +70,11 @@ export class InterpretedCpu implements Cpu {
   /** The CPU shut down outside of {@link run}. */
   #lost: CpuExit | undefined;
 
-  constructor(memory: LinearMemory, area: number, module: WebAssembly.Module) {
+  /** The second tier, when this CPU has it. */
+  readonly #jit: Jit | undefined;
+  readonly #tableSize: number;
+
+  constructor(memory: LinearMemory, area: number, module: WebAssembly.Module, tier: Tier) {
     this.#core = new Core(memory, area);
     this.#op = new OpView(this.#core);
     const imports: Imports = {
@@ -79,6 +86,7 @@ export class InterpretedCpu implements Cpu {
       lookup: () => this.#lookup(),
       link: (op, field) => this.#link(op, field),
       leave: (op) => this.#leave(op),
+      hot: (op) => this.#jit!.hot(op),
     };
     const instance = new WebAssembly.Instance(module, {
       env: { memory: memory.memory, ...(imports as Record<string, (...values: number[]) => number>) },
@@ -95,7 +103,17 @@ export class InterpretedCpu implements Cpu {
       (this.#slice > 0
         ? this.#slice - this.#core.state(State.budget) - this.#withheld - this.#unfinished
         : 0);
-    this.#core.blocks.onDeath = (block) => this.#forgetPatches(block);
+    this.#tableSize = exports.handlers.length;
+    const { blocks } = this.#core;
+    if (tier === "jit") {
+      const jit = this.#jit = new Jit(this.#core, exports.handlers);
+      blocks.onDecoded = (block, mode) => jit.watch(block, mode);
+      blocks.onClear = () => jit.cleared();
+    }
+    blocks.onDeath = (block) => {
+      this.#forgetPatches(block);
+      this.#jit?.died(block);
+    };
   }
 
   // The run loop.
@@ -278,7 +296,9 @@ export class InterpretedCpu implements Cpu {
     const core = this.#core;
     const info = core.words[(op + Op.info) >>> 2];
     const row = rowOf(info);
-    if (row.ends) {
+    // A handler that runs the jump behind it too ends the block.
+    const handler = trueHandler(core.words, op, this.#tableSize);
+    if (row.ends || (row.firstFused >= 0 && handler >= row.firstFused)) {
       // Linked jumps check the generation, but not for a stop.
       if (core.stopRequested) this.#withhold();
       return;
@@ -366,6 +386,11 @@ export class InterpretedCpu implements Cpu {
   }
 
   // The face to the host.
+
+  /** What the second tier did; undefined without one. */
+  get jitStatistics(): JitStatistics | undefined {
+    return this.#jit?.statistics;
+  }
 
   get host(): CpuHost {
     return this.#core.host;

@@ -94,6 +94,24 @@ export function condition(c: Code, code: number, known?: FlagLocals): void {
   if (code & 1) c.op("eqz");
 }
 
+/** Pushes EFLAGS from the lazy words. */
+export function wholeFlagsOf(c: Code, known?: FlagLocals): void {
+  c.get(CPU).load(32, State.eflags).const(2).op("or");
+  const put = (code: number, bit: number) => {
+    condition(c, code, known);
+    if (bit > 0) c.const(bit).op("shl");
+    c.op("or");
+  };
+  put(2, 0);
+  put(10, 2);
+  put(4, 6);
+  put(8, 7);
+  put(0, 11);
+  if (known) c.get(known.aux);
+  else c.get(CPU).load(32, State.flagAux);
+  c.const(1).op("shl").const(0x10).op("and").op("or");
+}
+
 /** Goes to a block that the op is linked to, or through the slow path that links it. */
 export function goTo(c: Code, which: "taken" | "fallthrough", runtime: Runtime): void {
   const block = c.local(), left = c.local();

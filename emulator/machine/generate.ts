@@ -7,14 +7,16 @@
  */
 import { FIXED_HANDLERS, rows, tableFingerprint } from "../isa/mod.ts";
 import { AREA_BASE, Block, Exit, HelperResult, JUMP_ENTRIES, OP_SIZE, State, TLB_ADDEND } from "./layout.ts";
-import { condition, CPU, dispatch, goTo, OP, type Runtime, startBlock } from "./emit.ts";
+import { CPU, dispatch, goTo, OP, type Runtime, startBlock, wholeFlagsOf } from "./emit.ts";
 import { lower } from "./lower.ts";
 import { Code, ModuleWriter, ValueType } from "./wasm.ts";
 
 const { i32 } = ValueType;
 
 /** Handlers that belong to no row. */
-export const Handler = { leave: 0, fallthrough: 1, helper: 2 } as const;
+export const Handler = { leave: 0, fallthrough: 1, helper: 2, taken: 3, enter: 4, heat: 5 } as const;
+/** Places in the table of handlers for compiled regions, behind the handlers. */
+export const REGION_SLOTS = 4096;
 
 /** Functions a module imports, with their number of parameters and whether they return a number. */
 export const IMPORTS = {
@@ -34,6 +36,8 @@ export const IMPORTS = {
   link: [2, true],
   /** (op): leaves the block before this op → 1 to go on at its EIP, 0 when an event is pending. */
   leave: [1, true],
+  /** (op): the block of this first op was entered often; its handler is no longer `heat` afterwards. */
+  hot: [1, false],
 } as const;
 
 /** Appends: takes a block as current when its page is still what it was decoded from. */
@@ -56,18 +60,7 @@ function wholeFlags(): Code {
   const cpu = c.local();
   if (cpu !== CPU) throw new Error(`Cannot make wholeFlags: the CPU is local ${cpu}`);
   c.get(0).set(cpu);
-  c.get(cpu).load(32, State.eflags).const(2).op("or");
-  const put = (code: number, bit: number) => {
-    condition(c, code);
-    if (bit > 0) c.const(bit).op("shl");
-    c.op("or");
-  };
-  put(2, 0);
-  put(10, 2);
-  put(4, 6);
-  put(8, 7);
-  put(0, 11);
-  c.get(cpu).load(32, State.flagAux).const(1).op("shl").const(0x10).op("and").op("or");
+  wholeFlagsOf(c);
   return c;
 }
 
@@ -151,6 +144,26 @@ export function generate(): Uint8Array<ArrayBuffer> {
     c.const(Exit.event);
     handler(c);
   }
+  {
+    // Where compiled regions end: the taken target of an op, and an EIP.
+    const c = new Code(2);
+    goTo(c, "taken", runtime);
+    handler(c);
+    handler(new Code(2).get(OP).get(CPU).returnCall(runtime.enter));
+  }
+  {
+    // First op of a block whose entries are counted.
+    const c = new Code(2);
+    const block = c.local(), left = c.local();
+    c.get(OP).const(OP_SIZE).op("sub").tee(block).load(32, Block.heat).const(1).op("sub").set(left);
+    c.get(block).get(left).store(32, Block.heat);
+    c.get(left).op("eqz").if();
+    c.get(OP).call(imported.hot);
+    dispatch(c, handlerType);
+    c.end();
+    c.get(OP).get(CPU).get(block).load(32, Block.first).returnCallIndirect(handlerType);
+    handler(c);
+  }
   if (table.length !== FIXED_HANDLERS) throw new Error(`Cannot number handlers: ${table.length} fixed ones`);
   for (const row of rows) for (const variant of row.variants) handler(lower(row, variant, runtime));
   for (const row of rows) {
@@ -162,7 +175,8 @@ export function generate(): Uint8Array<ArrayBuffer> {
   const fingerprint = m.declare(m.type([], [i32]));
   m.define(fingerprint, new Code(0).const(tableFingerprint));
   m.export("fingerprint", fingerprint);
-  m.table(handlerType, table);
+  m.table(handlerType, table, REGION_SLOTS);
+  m.exportTable("handlers");
   m.export("enter", runtime.enter);
   m.export("wholeFlags", runtime.wholeFlags);
   return m.finish(AREA_BASE >>> 16);

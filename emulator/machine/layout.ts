@@ -115,7 +115,9 @@ export const Block = {
   /** Linear page and TLB addend it was decoded from; page 2 (impossible): asks the host each generation. */
   page: 16,
   addend: 20,
-  id: 24,
+  /** Entries until the block is hot, and the handler of its first op, where that is `heat` or a region. */
+  heat: 24,
+  first: 28,
 } as const;
 
 /** What a handler returns when the run loop of WebAssembly ends. */

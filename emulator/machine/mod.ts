@@ -7,7 +7,7 @@
 import { asset } from "../../core/assets.ts";
 import { InterpretedCpu } from "./cpu.ts";
 import { cpuArea, LinearMemory } from "./memory.ts";
-import type { Machine } from "./types.ts";
+import type { Machine, Tier } from "./types.ts";
 
 export * from "./types.ts";
 export { Flag, Rights } from "./core.ts";
@@ -20,6 +20,13 @@ export interface MachineOptions {
   readonly frames: number;
   /** CPUs (default 1, at most 4). */
   readonly cpus?: number;
+  /** Default: `jit`, or what the environment variable UMBRA_TIER says when it may be read. */
+  readonly tier?: Tier;
+}
+
+function defaultTier(): Tier {
+  const allowed = Deno.permissions.querySync({ name: "env", variable: "UMBRA_TIER" }).state === "granted";
+  return allowed && Deno.env.get("UMBRA_TIER") === "interpreter" ? "interpreter" : "jit";
 }
 
 /**
@@ -30,9 +37,10 @@ export function createMachine(options: MachineOptions): Machine {
   module ??= new WebAssembly.Module(asset("cpu.wasm"));
   const memory = new LinearMemory(options.frames);
   const wasm = module;
+  const tier = options.tier ?? defaultTier();
   const cpus = Array.from(
     { length: options.cpus ?? 1 },
-    (_, i) => new InterpretedCpu(memory, cpuArea(i), wasm),
+    (_, i) => new InterpretedCpu(memory, cpuArea(i), wasm, tier),
   );
   InterpretedCpu.join(cpus);
   memory.onWrite = (frame, offset) => {

@@ -144,6 +144,9 @@ export interface FrameMemory {
   writeWord(frame: number, offset: number, value: number): void;
 }
 
+/** How a CPU runs: interpreted only, or with hot regions compiled. Both do the same. */
+export type Tier = "interpreter" | "jit";
+
 /** A machine: frames and the CPUs that share them. */
 export interface Machine {
   readonly memory: FrameMemory;

@@ -88,6 +88,8 @@ export function signed(out: number[], value: number): void {
 /** The body of one function under construction. Methods append one instruction each. */
 export class Code {
   readonly bytes: number[] = [];
+  /** Blocks, loops and ifs that are open. */
+  depth = 0;
   readonly #locals: ValueType[] = [];
   readonly #parameters: number;
 
@@ -147,6 +149,7 @@ export class Code {
     return this;
   }
   if(result?: ValueType): this {
+    this.depth++;
     this.bytes.push(0x04, result ?? 0x40);
     return this;
   }
@@ -155,14 +158,17 @@ export class Code {
     return this;
   }
   block(): this {
+    this.depth++;
     this.bytes.push(0x02, 0x40);
     return this;
   }
   loop(): this {
+    this.depth++;
     this.bytes.push(0x03, 0x40);
     return this;
   }
   end(): this {
+    this.depth--;
     this.bytes.push(0x0b);
     return this;
   }
@@ -175,6 +181,10 @@ export class Code {
     this.bytes.push(0x0d);
     unsigned(this.bytes, depth);
     return this;
+  }
+  /** Branches to the end of the construct (start of the loop) at which {@link depth} was `depth`. */
+  brTo(depth: number): this {
+    return this.br(this.depth - depth);
   }
   return(): this {
     this.bytes.push(0x0f);
@@ -245,6 +255,9 @@ export class ModuleWriter {
   readonly #exports: { name: string; fn: number }[] = [];
   #table: number[] = [];
   #tableType = 0;
+  #spare = 0;
+  #tableExport: string | undefined;
+  #tableImport: { name: string; size: number } | undefined;
 
   /** Index of a function type, made when new. */
   type(parameters: ValueType[], results: ValueType[]): number {
@@ -269,10 +282,22 @@ export class ModuleWriter {
   export(name: string, fn: number): void {
     this.#exports.push({ name, fn });
   }
-  /** Fills table 0 with functions of one type; calls through it need no signature check. */
-  table(type: number, functions: number[]): void {
+  /**
+   * Fills table 0 with functions of one type; calls through it need no signature check. `spare` places behind
+   * them hold the first function.
+   */
+  table(type: number, functions: number[], spare = 0): void {
     this.#tableType = type;
     this.#table = functions;
+    this.#spare = spare;
+  }
+  exportTable(name: string): void {
+    this.#tableExport = name;
+  }
+  /** Imports table 0 of functions of one type as `env.name`; it has `size` places. */
+  importTable(name: string, type: number, size: number): void {
+    this.#tableType = type;
+    this.#tableImport = { name, size };
   }
 
   /** The binary module. It imports its memory as `env.memory` (at least `memoryPages` of 64 KiB). */
@@ -305,11 +330,20 @@ export class ModuleWriter {
       }),
     );
     const imports: number[] = [];
-    unsigned(imports, this.#imports.length + 1);
+    unsigned(imports, this.#imports.length + (this.#tableImport ? 2 : 1));
     name(imports, "env");
     name(imports, "memory");
     imports.push(0x02, 0x00);
     unsigned(imports, memoryPages);
+    if (this.#tableImport) {
+      name(imports, "env");
+      name(imports, this.#tableImport.name);
+      imports.push(0x01, 0x64);
+      signed(imports, this.#tableType);
+      imports.push(0x01);
+      unsigned(imports, this.#tableImport.size);
+      unsigned(imports, this.#tableImport.size);
+    }
     for (const item of this.#imports) {
       name(imports, "env");
       name(imports, item.name);
@@ -323,18 +357,20 @@ export class ModuleWriter {
       const table: number[] = [1, 0x40, 0x00, 0x64];
       signed(table, this.#tableType);
       table.push(0x01);
-      unsigned(table, this.#table.length);
-      unsigned(table, this.#table.length);
+      unsigned(table, this.#table.length + this.#spare);
+      unsigned(table, this.#table.length + this.#spare);
       table.push(0xd2);
       unsigned(table, this.#table[0]);
       table.push(0x0b);
       section(4, table);
     }
+    const exported = this.#exports.map((e) => ({ ...e, kind: 0x00 }));
+    if (this.#tableExport !== undefined) exported.push({ name: this.#tableExport, fn: 0, kind: 0x01 });
     section(
       7,
-      vector(this.#exports, (body, e) => {
+      vector(exported, (body, e) => {
         name(body, e.name);
-        body.push(0x00);
+        body.push(e.kind);
         unsigned(body, e.fn);
       }),
     );
