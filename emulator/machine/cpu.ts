@@ -19,7 +19,7 @@ import type { LinearMemory } from "./memory.ts";
 import { OpView } from "./op_view.ts";
 import { trueHandler } from "./region.ts";
 import { loadSegmentUnchecked, loadTaskUnchecked } from "./segments.ts";
-import { Access, type Cpu, type CpuExit, type CpuHost, type TableRegister, type Tier } from "./types.ts";
+import { Access, type Cpu, type CpuExit, type CpuHost, type TableRegister } from "./types.ts";
 
 /** Most instructions before WebAssembly is left, so that V8 can put optimised code in place. */
 const SLICE = 500_000;
@@ -70,11 +70,11 @@ export class InterpretedCpu implements Cpu {
   /** The CPU shut down outside of {@link run}. */
   #lost: CpuExit | undefined;
 
-  /** The second tier, when this CPU has it. */
+  /** The second tier, when this CPU has it (`hotEntries` of the constructor is not 0). */
   readonly #jit: Jit | undefined;
   readonly #tableSize: number;
 
-  constructor(memory: LinearMemory, area: number, module: WebAssembly.Module, tier: Tier) {
+  constructor(memory: LinearMemory, area: number, module: WebAssembly.Module, hotEntries: number) {
     this.#core = new Core(memory, area);
     this.#op = new OpView(this.#core);
     const imports: Imports = {
@@ -105,8 +105,8 @@ export class InterpretedCpu implements Cpu {
         : 0);
     this.#tableSize = exports.handlers.length;
     const { blocks } = this.#core;
-    if (tier === "jit") {
-      const jit = this.#jit = new Jit(this.#core, exports.handlers);
+    if (hotEntries > 0) {
+      const jit = this.#jit = new Jit(this.#core, exports.handlers, hotEntries);
       blocks.onDecoded = (block, mode) => jit.watch(block, mode);
       blocks.onClear = () => jit.cleared();
     }

@@ -7,7 +7,7 @@
  */
 import { build } from "./build_cpu.ts";
 import { createMachine } from "./mod.ts";
-import { Access, type Cpu, type CpuExit, type Machine, Register, Segment, TRANSLATE_HOLD } from "./types.ts";
+import { Access, type Cpu, type CpuExit, type Machine, Register, Segment, type Tier, TRANSLATE_HOLD } from "./types.ts";
 
 await build();
 
@@ -60,8 +60,8 @@ export class Guest {
   readonly output: number[] = [];
   translations = 0;
 
-  constructor(ring: 0 | 3 = 3) {
-    this.machine = createMachine({ frames: FRAMES });
+  constructor(ring: 0 | 3 = 3, tier?: Tier) {
+    this.machine = createMachine({ frames: FRAMES, ...(tier ? { tier } : {}) });
     this.cpu = this.machine.cpus[0];
     this.cpu.host = {
       translate: (va, access, user) => {

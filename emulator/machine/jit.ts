@@ -41,6 +41,7 @@ export class Jit {
   readonly #core: Core;
   readonly #table: WebAssembly.Table;
   readonly #firstSlot: number;
+  readonly #hotEntries: number;
   readonly #free: number[] = [];
   readonly #idle: unknown;
   readonly #byHead = new Map<number, Region>();
@@ -48,8 +49,9 @@ export class Jit {
   /** Deaths of compiled blocks by frame. */
   readonly #deaths = new Map<number, number>();
 
-  constructor(core: Core, table: WebAssembly.Table) {
+  constructor(core: Core, table: WebAssembly.Table, hotEntries: number) {
     this.#core = core;
+    this.#hotEntries = hotEntries;
     this.#table = table;
     this.#firstSlot = table.length - REGION_SLOTS;
     for (let i = table.length - 1; i >= this.#firstSlot; i--) this.#free.push(i);
@@ -65,7 +67,7 @@ export class Jit {
   }
   #heat(block: number): void {
     const words = this.#core.words;
-    words[(block + Block.heat) >>> 2] = HOT_ENTRIES;
+    words[(block + Block.heat) >>> 2] = this.#hotEntries;
     words[(block + OP_SIZE + Op.handler) >>> 2] = Handler.heat;
   }
 

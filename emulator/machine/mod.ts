@@ -6,6 +6,7 @@
  */
 import { asset } from "../../core/assets.ts";
 import { InterpretedCpu } from "./cpu.ts";
+import { HOT_ENTRIES } from "./jit.ts";
 import { cpuArea, LinearMemory } from "./memory.ts";
 import type { Machine, Tier } from "./types.ts";
 
@@ -20,14 +21,12 @@ export interface MachineOptions {
   readonly frames: number;
   /** CPUs (default 1, at most 4). */
   readonly cpus?: number;
-  /** Default: `jit`, or what the environment variable UMBRA_TIER says when it may be read. */
+  /** Default: what {@link tierDefaults} says. */
   readonly tier?: Tier;
 }
 
-function defaultTier(): Tier {
-  const allowed = Deno.permissions.querySync({ name: "env", variable: "UMBRA_TIER" }).state === "granted";
-  return allowed && Deno.env.get("UMBRA_TIER") === "interpreter" ? "interpreter" : "jit";
-}
+/** What machines are made with where nobody says otherwise; tests change it. */
+export const tierDefaults: { tier: Tier; hotEntries: number } = { tier: "jit", hotEntries: HOT_ENTRIES };
 
 /**
  * Makes a machine. Needs the artefact `cpu.wasm`. CPUs start in ring 0 with flat 32-bit segments, EIP 0 and
@@ -37,10 +36,10 @@ export function createMachine(options: MachineOptions): Machine {
   module ??= new WebAssembly.Module(asset("cpu.wasm"));
   const memory = new LinearMemory(options.frames);
   const wasm = module;
-  const tier = options.tier ?? defaultTier();
+  const tier = options.tier ?? tierDefaults.tier;
   const cpus = Array.from(
     { length: options.cpus ?? 1 },
-    (_, i) => new InterpretedCpu(memory, cpuArea(i), wasm, tier),
+    (_, i) => new InterpretedCpu(memory, cpuArea(i), wasm, tier === "jit" ? tierDefaults.hotEntries : 0),
   );
   InterpretedCpu.join(cpus);
   memory.onWrite = (frame, offset) => {
