@@ -7,7 +7,16 @@
  */
 import { build } from "./build_cpu.ts";
 import { createMachine } from "./mod.ts";
-import { Access, type Cpu, type CpuExit, type Machine, Register, Segment, type Tier, TRANSLATE_HOLD } from "./types.ts";
+import {
+  Access,
+  type Cpu,
+  type CpuExit,
+  type Machine,
+  Register,
+  Segment,
+  type Tier,
+  TRANSLATE_HOLD,
+} from "./types.ts";
 
 await build();
 

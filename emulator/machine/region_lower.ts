@@ -445,7 +445,9 @@ export function settle(frame: RegionFrame): void {
 }
 
 /** True when a block that begins with these instructions may need the flags it is entered with. */
-export function needsFlags(rows: readonly { readonly builder: Builder; readonly variant: Variant }[]): boolean {
+export function needsFlags(
+  rows: readonly { readonly builder: Builder; readonly variant: Variant }[],
+): boolean {
   for (const { builder, variant } of rows) {
     for (const s of builder.statements) {
       if (s.do === "flags" && (s.kind === "add" || s.kind === "sub" || s.kind === "logic")) {
@@ -460,4 +462,3 @@ export function needsFlags(rows: readonly { readonly builder: Builder; readonly 
   }
   return true;
 }
-

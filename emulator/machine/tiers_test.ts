@@ -108,10 +108,9 @@ class Program {
       case 12:
         return [...prefix, this.#pick([0xf6, 0xf7]), ...this.#modrm(this.#pick([2, 3, 4, 5, 6, 7]))];
       case 13:
-        return [...prefix, 0x0f, this.#pick([0xa3, 0xab, 0xb3, 0xbb, 0xa4, 0xac, 0xaf, 0xc1, 0xb1]), ...(() => {
-          const at = this.#modrm(reg);
-          return at;
-        })(), ...[]].concat();
+        return this.below(4)
+          ? [...prefix, 0x0f, this.#pick([0xa3, 0xab, 0xb3, 0xbb, 0xaf, 0xc1, 0xb1]), ...this.#modrm(reg)]
+          : [...prefix, 0x0f, this.#pick([0xa4, 0xac, 0xba]), ...this.#modrm(4 | reg), ...immediate(1)];
       case 14:
         return [0x0f, 0x90 + this.below(16), ...this.#modrm(0)];
       case 15:
@@ -125,16 +124,48 @@ class Program {
       case 19:
         return [this.#pick([0x50, 0x58]) + reg];
       case 20:
-        return [this.#pick([0xf8, 0xf9, 0xf5, 0x9f, 0x9e, 0x98, 0x99, 0xd6, 0x9c, 0x27, 0x37, 0xfc, 0xfc, 0xfd, 0x90])];
+        return [
+          this.#pick([
+            0xf8,
+            0xf9,
+            0xf5,
+            0x9f,
+            0x9e,
+            0x98,
+            0x99,
+            0xd6,
+            0x9c,
+            0x27,
+            0x37,
+            0xfc,
+            0xfc,
+            0xfd,
+            0x90,
+          ]),
+        ];
       case 21:
         return [this.#pick([0xa4, 0xa5, 0xaa, 0xab, 0xac, 0xad, 0xa6, 0xae])];
       case 22:
-        return [0xb9, this.below(40), 0, 0, 0, this.#pick([0xf3, 0xf2]), this.#pick([0xa4, 0xa5, 0xaa, 0xab, 0xa6, 0xae])];
+        return [
+          0xb9,
+          this.below(40),
+          0,
+          0,
+          0,
+          this.#pick([0xf3, 0xf2]),
+          this.#pick([0xa4, 0xa5, 0xaa, 0xab, 0xa6, 0xae]),
+        ];
       case 23:
         this.immediates.push(this.bytes.length + 1);
         return [0xb8 + reg, ...immediate(4)];
       case 24:
-        return this.#pick([[0x0f, 0x31], [0xd9, 0xe8], [0xde, 0xc1], [0x0f, 0xc8 + reg], [0xbe, 0x80, 0, DATA >> 16, 0], [
+        return this.#pick([[0x0f, 0x31], [0xd9, 0xe8], [0xde, 0xc1], [0x0f, 0xc8 + reg], [
+          0xbe,
+          0x80,
+          0,
+          DATA >> 16,
+          0,
+        ], [
           0xbf,
           0,
           0x10,
@@ -155,8 +186,21 @@ class Program {
         return this.#target(i, length, 1, [this.#pick([0xe0, 0xe1, 0xe2, 0xe3, 0xeb])]);
       case 29:
         return this.#target(i, length, 4, [0x0f, 0x80 + this.below(16)]);
-      default:
-        return this.#target(i, length, 1, [0x70 + this.below(16)]);
+      default: {
+        // Mostly behind what sets the flags for it.
+        const setters: number[][] = [
+          [],
+          [0x80, ...this.#modrm(7), ...immediate(1)],
+          [0x3c, ...immediate(1)],
+          [...prefix, 0x39, ...this.#modrm(reg)],
+          [0x84, ...this.#modrm(reg)],
+          [...prefix, 0x48 + this.#pick([0, 1, 2, 3])],
+          [...prefix, 0x01, ...this.#modrm(reg), 0x40],
+          [0x29, ...this.#modrm(reg), 0x0f, 0x94, 0xc2],
+          [0x38, ...this.#modrm(reg), 0x41],
+        ];
+        return this.#target(i, length, 1, [...this.#pick(setters), 0x70 + this.below(16)]);
+      }
     }
   }
 }
@@ -168,7 +212,8 @@ function trace(seed: number, tier: Tier): { lines: string[]; compiled: number } 
   const lines: string[] = [];
   const guest = withTier(tier, HOT, () => new Guest(3));
   const { cpu } = guest;
-  guest.onTranslate = (va, access) => lines.push(`translate ${va.toString(16)} ${access} at ${cpu.instructions}`);
+  guest.onTranslate = (va, access) =>
+    lines.push(`translate ${va.toString(16)} ${access} at ${cpu.instructions}`);
   guest.bytes(Place.code, program.bytes);
   guest.permissions.set((DATA >> 12) + 0x10, 1);
   const restart = () => {
@@ -191,7 +236,9 @@ function trace(seed: number, tier: Tier): { lines: string[]; compiled: number } 
     left -= cpu.instructions - before;
     const registers = Array.from({ length: 8 }, (_, r) => cpu.getRegister(r).toString(16));
     lines.push(
-      `${exit.kind} ${cpu.instructions} ${cpu.eip.toString(16)} ${cpu.eflags.toString(16)} ${cpu.cr2} ${registers}`,
+      `${exit.kind} ${cpu.instructions} ${cpu.eip.toString(16)} ${
+        cpu.eflags.toString(16)
+      } ${cpu.cr2} ${registers}`,
     );
     if (exit.kind === "vmcall") {
       const esp = cpu.getRegister(Register.esp);
@@ -214,11 +261,37 @@ Deno.test("random programs run the same in both tiers", () => {
     const second = trace(seed, "jit");
     const first = trace(seed, "interpreter");
     const at = first.lines.findIndex((line, i) => line !== second.lines[i]);
-    assert.equal(at, -1, `program ${seed}, line ${at}:\n${first.lines.slice(Math.max(0, at - 3), at + 1).join("\n")}\nbut compiled\n${second.lines[at]}`);
+    assert.equal(
+      at,
+      -1,
+      `program ${seed}, line ${at}:\n${
+        first.lines.slice(Math.max(0, at - 3), at + 1).join("\n")
+      }\nbut compiled\n${second.lines[at]}`,
+    );
     assert.equal(second.lines.length, first.lines.length);
     compiled += second.compiled;
   }
   assert.ok(compiled > PROGRAMS, `only ${compiled} regions were compiled`);
+});
+
+Deno.test("a page that loses its right to execute ends a region that spans it", () => {
+  const [first, second] = (["interpreter", "jit"] as const).map((tier) => {
+    const guest = withTier(tier, HOT, () => new Guest(3, tier));
+    const lines: string[] = [];
+    // inc eax; jmp +0x1000 | inc ebx; jmp back
+    guest.code("40 e9 fa 0f 00 00", Place.code).code("43 e9 fa ef ff ff", Place.code + 0x1000);
+    guest.cpu.run(2000);
+    assert.ok(tier === "interpreter" || (guest.cpu as InterpretedCpu).jitStatistics!.compiled > 0);
+    guest.onTranslate = (va, access) => lines.push(`${va} ${access} ${guest.cpu.instructions}`);
+    guest.cpu.flushPage(Place.code);
+    guest.cpu.run(100);
+    guest.permissions.set((Place.code + 0x1000) >>> 12, 3);
+    guest.cpu.flushPage(Place.code + 0x1000);
+    const trap = guest.trap();
+    return [...lines, JSON.stringify(trap), guest.cpu.instructions, guest.cpu.getRegister(0), guest.cpu.cr2];
+  });
+  assert.deepEqual(second, first);
+  assert.equal(second.at(-1), Place.code + 0x1000);
 });
 
 for (const name of ["w1", "w2", "w3", "w4"]) {
