@@ -13,6 +13,8 @@ import { compileRegion, type RegionSource } from "./region.ts";
 
 /** Entries of a block after which it is hot. */
 export const HOT_ENTRIES = 3000;
+/** How many times as often a block that lies in a region must be entered before it heads another one. */
+const PATIENCE = 16;
 /** Compiled blocks that may die in a frame before its code stays interpreted. */
 const MAX_DEATHS = 16;
 /** Bytes of modules after which all regions are dropped; machine code takes several times as many. */
@@ -46,6 +48,8 @@ export class Jit {
   readonly #idle: unknown;
   readonly #byHead = new Map<number, Region>();
   readonly #byBlock = new Map<number, Set<Region>>();
+  /** Blocks inside of regions that must be entered more often before they head one. */
+  readonly #patient = new Set<number>();
   /** Deaths of compiled blocks by frame. */
   readonly #deaths = new Map<number, number>();
 
@@ -65,9 +69,9 @@ export class Jit {
     words[(block.address + Block.first) >>> 2] = words[(block.address + OP_SIZE) >>> 2];
     this.#heat(block.address);
   }
-  #heat(block: number): void {
+  #heat(block: number, times = 1): void {
     const words = this.#core.words;
-    words[(block + Block.heat) >>> 2] = this.#hotEntries;
+    words[(block + Block.heat) >>> 2] = times * this.#hotEntries;
     words[(block + OP_SIZE + Op.handler) >>> 2] = Handler.heat;
   }
 
@@ -76,6 +80,12 @@ export class Jit {
     const core = this.#core;
     const head = op - OP_SIZE;
     const w = op >>> 2;
+    if (this.#byBlock.has(head) && !this.#patient.has(head)) {
+      this.#patient.add(head);
+      this.#heat(head, PATIENCE);
+      return;
+    }
+    this.#patient.delete(head);
     core.words[w] = core.words[(head + Block.first) >>> 2];
     if (this.statistics.bytes > MAX_BYTES || this.#free.length === 0) this.#dropAll();
     const source: RegionSource = {
@@ -112,6 +122,7 @@ export class Jit {
 
   /** A block died: regions with it go. No region runs at that time, for what kills blocks is outside. */
   died(block: BlockInfo): void {
+    this.#patient.delete(block.address);
     const regions = this.#byBlock.get(block.address);
     if (regions === undefined) return;
     this.#deaths.set(block.frame, (this.#deaths.get(block.frame) ?? 0) + 1);

@@ -18,8 +18,8 @@ import { needsFlags, type RegionFrame, RegionLowering, settle } from "./region_l
 import { Code, ModuleWriter, ValueType } from "./wasm.ts";
 
 /** Most blocks and instructions in a region. */
-const MAX_BLOCKS = 64;
-const MAX_OPS = 800;
+const MAX_BLOCKS = 128;
+const MAX_OPS = 1200;
 /** Fewer instructions than this before the region would be left are not worth entering it. */
 const MIN_OPS = 3;
 
