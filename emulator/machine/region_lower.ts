@@ -11,7 +11,7 @@ import type { Builder, Expr, Row, Size, Stmt, Variant } from "../isa/mod.ts";
 import { condition, CPU, wholeFlagsOf } from "./emit.ts";
 import { Op, SEGMENT_SIZE, State, TLB_ADDEND, TLB_BANK_SIZE } from "./layout.ts";
 import { type FlagStatement, Lowering } from "./lowering.ts";
-import { type Code, type OpcodeName, ValueType } from "./wasm.ts";
+import type { Code, OpcodeName, ValueType } from "./wasm.ts";
 
 /** Flag statements that may wait: longer chains are computed at once. */
 const MAX_PENDING = 4;
