@@ -20,7 +20,7 @@ import {
   type Variant,
   widthOf,
 } from "../isa/mod.ts";
-import { Op, SegmentField, State, type TLB_ADDEND } from "./layout.ts";
+import { Op, SegmentField, State } from "./layout.ts";
 import { type Code, type OpcodeName, ValueType } from "./wasm.ts";
 
 /** Offset of the tag for an access in a TLB entry. */

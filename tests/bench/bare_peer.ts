@@ -5,7 +5,7 @@
  * @module
  */
 import { createMachine } from "../../emulator/machine/mod.ts";
-import { type Cpu, type FrameMemory, Segment } from "../../emulator/machine/types.ts";
+import { type Cpu, type FrameMemory, Segment, type Tier } from "../../emulator/machine/types.ts";
 import { cpuTime } from "./measure.ts";
 import { entryPoint, LOAD_ADDRESS, MEMORY_SIZE, SERIAL_PORT } from "./workloads.ts";
 
@@ -101,8 +101,8 @@ function copyIn(memory: FrameMemory, address: number, bytes: Uint8Array): void {
 }
 
 /** Runs a multiboot image on a fresh machine, at most `most` instructions. */
-export function runOnBareCpu(image: Uint8Array, most: number): UmbraRun {
-  const { cpus: [cpu], memory } = createMachine({ frames: MEMORY_SIZE >>> 12 });
+export function runOnBareCpu(image: Uint8Array, most: number, tier?: Tier): UmbraRun {
+  const { cpus: [cpu], memory } = createMachine({ frames: MEMORY_SIZE >>> 12, ...(tier ? { tier } : {}) });
   const clock = new SerialClock(() => cpu.instructions);
   cpu.host = {
     translate: (va) => va < MEMORY_SIZE ? (va >>> 12) * 8 + 7 : -1,

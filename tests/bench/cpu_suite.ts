@@ -90,12 +90,14 @@ const unicorn: Peer = {
 /** The suite. */
 export const suite: Suite = {
   name: "cpu",
-  peers: ["umbra_bare", "v86", "v86_no_jit", "unicorn"],
+  peers: ["umbra_bare", "umbra_interpreter", "v86", "v86_no_jit", "unicorn"],
   async run(runs, say) {
-    // umbra: shadow page tables and the monitor; umbra_bare: the CPU under a host that maps one to one.
+    // umbra: shadow page tables and the monitor; umbra_bare: the CPU under a host that
+    // maps one to one; umbra_interpreter: the same without its second tier.
     const peers = [
       umbra("umbra", runInDomain),
       umbra("umbra_bare", runOnBareCpu),
+      umbra("umbra_interpreter", (image, most) => runOnBareCpu(image, most, "interpreter")),
       v86(true),
       v86(false),
       ...unicornInstalled() ? [unicorn] : [],
