@@ -78,7 +78,8 @@ echo $? > /result/watch.code
 xl list > /result/xl-list.txt
 xl dmesg > /result/xl-dmesg.txt
 xl destroy unpacker
-exit 0
+# Malicious, and nothing else.
+[ "$(cat /result/watch.code)" = 1 ]
 `,
   },
 ];
