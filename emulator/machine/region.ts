@@ -71,6 +71,12 @@ interface Node {
   readonly needsFlags: boolean;
   taken: Node | undefined;
   fallthrough: Node | undefined;
+  /** The block that is the rest of this one: its ops stand for those that were taken off here. */
+  rest: Node | undefined;
+  /** First op of the rest, or 0: where the block is left when its rest cannot follow it. */
+  restOp: number;
+  /** Is the rest of another block, so it can be running without having been entered. */
+  joined: boolean;
   /** Blocks a computed jump is known to go to. */
   targets: Node[];
   number: number;
@@ -228,10 +234,46 @@ class RegionCompiler implements RegionFrame {
     for (const node of returns) {
       if (node.ops[node.ops.length - 1].info?.row.mnemonic === "ret") node.targets = [...sites];
     }
+    this.#join();
     const root = this.#nodes.get(head)!;
     const worthwhile = root.ops.filter((op) => op.info).length >= MIN_OPS || root.taken !== undefined ||
       root.fallthrough !== undefined;
     return worthwhile ? root : undefined;
+  }
+
+  /**
+   * Decoding begins a block at each target, so the same instructions can end several blocks, and loops get
+   * several entries by that. Where both go on to the same blocks, the longer one ends in the shorter one.
+   */
+  #join(): void {
+    const byStart = new Map<number, Node>();
+    for (const node of this.#nodes.values()) byStart.set(this.word(node.address + Block.eip), node);
+    for (const node of this.#nodes.values()) {
+      if (!node.taken) continue;
+      for (let i = 1; i < node.ops.length; i++) {
+        const op = node.ops[i];
+        const rest = byStart.get(this.word(op.address + Op.eip));
+        const last = node.ops[node.ops.length - 1];
+        if (rest === undefined || rest.rest || !last.info) continue;
+        const restLast = rest.ops[rest.ops.length - 1];
+        // The same bytes: of one page, and of one frame.
+        const page = this.word(node.address + Block.page);
+        if (page === 2 || page !== this.word(rest.address + Block.page)) continue;
+        if (this.word(node.address + Block.addend) !== this.word(rest.address + Block.addend)) continue;
+        if (rest.ops.length !== node.ops.length - i || !restLast.info) continue;
+        const same = (field: number) =>
+          this.word(last.address + field) === this.word(restLast.address + field);
+        const both = endOf(last.info) === "both";
+        if (both && !node.fallthrough) break;
+        if (!same(Op.eip) || !same(Op.taken) || (both && !same(Op.fallthrough))) continue;
+        node.ops.length = i;
+        node.taken = node.fallthrough = undefined;
+        node.rest = rest;
+        node.restOp = rest.ops[0].address;
+        rest.joined = true;
+        break;
+      }
+    }
   }
 
   /** Reads a block's ops, up to the first one that regions cannot hold. */
@@ -259,6 +301,9 @@ class RegionCompiler implements RegionFrame {
       needsFlags: needsFlags(ops.map((op) => op.info).filter((info) => info !== undefined)),
       taken: undefined,
       fallthrough: undefined,
+      rest: undefined,
+      restOp: 0,
+      joined: false,
       targets: [],
       number: -1,
       dominator: undefined,
@@ -272,6 +317,7 @@ class RegionCompiler implements RegionFrame {
 
   #successors(node: Node): Node[] {
     const all = [...node.targets];
+    if (node.rest) all.push(node.rest);
     if (node.fallthrough) all.push(node.fallthrough);
     if (node.taken) all.push(node.taken);
     return all;
@@ -350,6 +396,7 @@ class RegionCompiler implements RegionFrame {
         if (d === next) return false;
         return any = true;
       };
+      if (bad(node.rest)) node.rest = undefined;
       if (bad(node.taken)) node.taken = undefined;
       if (bad(node.fallthrough)) node.fallthrough = undefined;
       node.targets = node.targets.filter((target) => !bad(target));
@@ -385,6 +432,10 @@ class RegionCompiler implements RegionFrame {
       }
       if (new RegionLowering(this, address, info.row, info.variant, info.builder).run()) return;
     }
+    if (node.rest) {
+      if (node.rest.needsFlags) settle(this);
+      this.#goTo(node, node.rest);
+    } else if (node.restOp) this.leave(node.restOp);
   }
   /** Leaves for a handler that gets an op. */
   #exit(op: number, handler: number, eip = -1): void {
@@ -406,7 +457,7 @@ class RegionCompiler implements RegionFrame {
     if (target.needsFlags) settle(this);
     const back = target.number <= node.number;
     // A block that dominates this one was entered before: its generation is known to be current.
-    if (!back) {
+    if (!back || target.joined) {
       c.const(target.address).load(32, Block.generation).get(this.#generation).op("ne").if();
       this.#exit(op, handler, eip);
       c.end();
@@ -415,7 +466,11 @@ class RegionCompiler implements RegionFrame {
     c.get(this.#left).const(target.count).op("add").set(this.#left);
     this.#exit(op, handler, eip);
     c.end();
-    if (back) c.brTo(target.loopDepth);
+    this.#goTo(node, target);
+  }
+  #goTo(node: Node, target: Node): void {
+    const c = this.c;
+    if (target.number <= node.number) c.brTo(target.loopDepth);
     else if (target.merge) c.brTo(target.depth);
     else {
       const { pending } = this;
