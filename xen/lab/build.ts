@@ -12,21 +12,30 @@ import { exists, KEPT, keyOf, run } from "./shell.ts";
 
 /** The version that is asked for first; without it, what the archive has. */
 const VERSION = "4.17.5+72-g01140da4e8-1";
-const RELEASE = "bookworm";
-const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const LISTS = "/etc/apt";
 
-/** Options for apt that read a source list of our own and leave the machine's lists alone. */
+/** The machine's own package sources, asked for source packages instead of binary ones. */
+async function writeSourceLists(folder: string): Promise<void> {
+  const parts = [...Deno.readDirSync(`${LISTS}/sources.list.d`)].map(({ name }) => `sources.list.d/${name}`);
+  for (const list of ["sources.list", ...parts]) {
+    if (!/\.(list|sources)$/.test(list) || !exists(`${LISTS}/${list}`)) continue;
+    const text = await Deno.readTextFile(`${LISTS}/${list}`);
+    const sources = list.endsWith(".sources")
+      ? text.replace(/^Types:.*$/gm, "Types: deb-src")
+      : text.replace(/^deb\s/gm, "deb-src ");
+    await Deno.writeTextFile(`${folder}/${list.replace(/^.*\//, "")}`, sources);
+  }
+}
+
+/** Options for apt that read source lists of our own and leave the machine's lists alone. */
 async function aptOptions(): Promise<string[]> {
   const folder = `${KEPT}/apt`;
   await Deno.mkdir(`${folder}/lists/partial`, { recursive: true });
-  await Deno.writeTextFile(
-    `${folder}/sources.list`,
-    `deb-src [signed-by=${KEYRING}] http://deb.debian.org/debian ${RELEASE} main\n` +
-      `deb-src [signed-by=${KEYRING}] http://deb.debian.org/debian-security ${RELEASE}-security main\n`,
-  );
+  await Deno.mkdir(`${folder}/parts`, { recursive: true });
+  await writeSourceLists(`${folder}/parts`);
   return [
-    `Dir::Etc::sourcelist=${folder}/sources.list`,
-    "Dir::Etc::sourceparts=-",
+    "Dir::Etc::sourcelist=-",
+    `Dir::Etc::sourceparts=${folder}/parts`,
     `Dir::State::lists=${folder}/lists`,
     "APT::Sandbox::User=root",
   ].flatMap((option) => ["-o", option]);
