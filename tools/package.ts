@@ -45,7 +45,7 @@ async function collect(): Promise<Map<string, Uint8Array>> {
   const found = new Map<string, Uint8Array>();
   for (const name of BUILT) found.set(name, Deno.readFileSync(`${ROOT}build/${name}`));
   for (const { name } of Deno.readDirSync(`${ROOT}build/samples`)) {
-    if (name.endsWith(".exe")) {
+    if (/\.(exe|json)$/.test(name)) {
       found.set(`samples/${name}`, Deno.readFileSync(`${ROOT}build/samples/${name}`));
     }
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Makes `build/samples/*.exe`, the programs of the self-test, from the texts in `asm/`.
+ * Makes `build/samples/NAME.exe`, the programs of the self-test, from the texts in `asm/`, and beside each
+ * `NAME.json`, what it hides: `{ "payloads": [hexadecimal, …] }`.
  *
  * @module
  */
@@ -37,7 +38,10 @@ export async function build(): Promise<void> {
   const assembler = await loadAssembler();
   for (const name of names) {
     const text = Deno.readTextFileSync(new URL(`${name}.asm`, TEXTS));
-    Deno.writeFileSync(new URL(`${name}.exe`, OUT), assembleProgram(`${name}.asm`, text, assembler));
+    const { file, payloads } = assembleProgram(`${name}.asm`, text, assembler);
+    Deno.writeFileSync(new URL(`${name}.exe`, OUT), file);
+    const hidden = JSON.stringify({ payloads: payloads.map((bytes) => bytes.toHex()) });
+    Deno.writeTextFileSync(new URL(`${name}.json`, OUT), hidden);
   }
   Deno.writeTextFileSync(stampFile, stamp);
 }

@@ -27,6 +27,10 @@ export interface PeProgram {
   readonly sections: readonly PeSection[];
   /** Relative virtual address and size of the import directory. */
   readonly imports: { readonly rva: number; readonly size: number };
+  /** Relative virtual address of the TLS directory. */
+  readonly tls?: number;
+  /** The program asks for DEP (NX_COMPAT). */
+  readonly nx: boolean;
 }
 
 const FILE_ALIGNMENT = 0x200;
@@ -49,8 +53,7 @@ function characteristics(access: string): number {
 }
 
 /**
- * The PE file of a program: a 32-bit console program for Windows 4.0 and later, with DEP as the program's
- * sections say (NX_COMPAT). Throws a RangeError for sections that leave gaps or overlap.
+ * The PE file of a program: a 32-bit console program for Windows 4.0 and later. Throws a RangeError for sections that leave gaps or overlap.
  */
 export function writePe(program: PeProgram): Uint8Array<ArrayBuffer> {
   const { sections } = program;
@@ -95,13 +98,15 @@ export function writePe(program: PeProgram): Uint8Array<ArrayBuffer> {
     [92, 16], // data directories
     [104, program.imports.rva],
     [108, program.imports.size],
+    [168, program.tls ?? 0],
+    [172, program.tls === undefined ? 0 : 24],
   ];
   for (const [offset, value] of words) view.setUint32(optional + offset, value, true);
   view.setUint16(optional, 0x10b, true); // PE32
   view.setUint16(optional + 40, 4, true); // operating system and subsystem version 4.0
   view.setUint16(optional + 48, 4, true);
   view.setUint16(optional + 68, 3, true); // console
-  view.setUint16(optional + 70, 0x100, true); // NX_COMPAT
+  view.setUint16(optional + 70, program.nx ? 0x100 : 0, true); // NX_COMPAT
 
   let raw = headers;
   for (const [index, section] of sections.entries()) {

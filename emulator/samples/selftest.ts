@@ -30,6 +30,10 @@ interface Observation {
   readonly events: readonly SeenEvent[];
   /** Hashes of the captured pages that hold the marker. */
   readonly marked: ReadonlySet<string>;
+  /** For each piece of what the sample hides: hashes of the captured pages that hold it, byte for byte. */
+  readonly payloads: readonly ReadonlySet<string>[];
+  /** Pieces of it that stand in a file in the clear. */
+  readonly inTheClear: number;
   /** Pages captured and pages lost. */
   readonly pages: { readonly stored: number; readonly lost: number };
 }
@@ -39,8 +43,13 @@ function program(file: string): Program {
   return { name: file.split("/").at(-1)!, bytes: asset(file) };
 }
 
-function holds(bytes: Uint8Array, text: string): boolean {
-  const needle = new TextEncoder().encode(text);
+/** What a sample hides, piece by piece. */
+function payloadsOf(sample: SuiteSample): Uint8Array[] {
+  const text = new TextDecoder().decode(asset(sample.file.replace(/\.exe$/, ".json")));
+  return (JSON.parse(text) as { payloads: string[] }).payloads.map((hex) => Uint8Array.fromHex(hex));
+}
+
+function holds(bytes: Uint8Array, needle: Uint8Array): boolean {
   for (let at = bytes.indexOf(needle[0]); at >= 0; at = bytes.indexOf(needle[0], at + 1)) {
     if (needle.every((byte, index) => bytes[at + index] === byte)) return true;
   }
@@ -53,9 +62,14 @@ async function observe(sample: SuiteSample, tools: SelftestTools): Promise<Obser
   for (const file of sample.company) staticVerdicts.push(await tools.scan(asset(file)));
   const { report, files } = await tools.emulate(own, sample.company.map(program));
   const marked = new Set<string>();
+  const marker = new TextEncoder().encode(MARKER);
+  const hidden = payloadsOf(sample);
+  const payloads = hidden.map(() => new Set<string>());
   for (const [path, bytes] of files.files) {
     const name = /^pages\/[0-9a-f]{8}-([0-9a-f]{64})\.bin$/.exec(path);
-    if (name && holds(bytes, MARKER)) marked.add(name[1]);
+    if (!name) continue;
+    if (holds(bytes, marker)) marked.add(name[1]);
+    hidden.forEach((payload, index) => holds(bytes, payload) && payloads[index].add(name[1]));
   }
   return {
     staticVerdict: staticVerdicts.find((verdict) => verdict !== "clean") ?? "clean",
@@ -65,6 +79,8 @@ async function observe(sample: SuiteSample, tools: SelftestTools): Promise<Obser
     processes: report.processes,
     events: files.lines.map((line) => JSON.parse(line) as SeenEvent),
     marked,
+    payloads,
+    inTheClear: hidden.filter((payload) => holds(own.bytes, payload)).length,
     pages: report.pages,
   };
 }
@@ -76,7 +92,9 @@ export function compare(expected: Expectation, seen: Observation): string[] {
     if (wanted !== found) wrong.push(`${what}: ${found || "none"} instead of ${wanted || "none"}`);
   };
   want("static scan", "clean", seen.staticVerdict);
-  want("end", expected.end, seen.end === expected.end ? seen.end : `${seen.end} (${seen.endDetail})`);
+  const end = expected.end === "exited" ? "exited (exit code 0)" : expected.end;
+  const wholly = seen.end === expected.end && expected.end !== "exited";
+  want("end", end, wholly ? seen.end : `${seen.end} (${seen.endDetail})`);
   want("emulation", expected.verdict, seen.verdict);
   want("processes", expected.processes.join(", "), seen.processes.map(({ name }) => name).join(", "));
   want("lost pages", "0", String(seen.pages.lost));
@@ -93,6 +111,15 @@ export function compare(expected: Expectation, seen: Observation): string[] {
   if (stray.length > 0) wrong.push(`the marker was captured in process ${stray[0].pid}, not only in ${home}`);
   const markedLayers = [...new Set(hits.map(({ layer }) => layer))].sort((a, b) => a - b);
   want("layers with the marker", (expected.marker?.layers ?? []).join(", "), markedLayers.join(", "));
+
+  const wanted = new Set(expected.marker?.layers);
+  const caught = seen.payloads.filter((hashes) =>
+    seen.events.some(({ sha256, pid, layer }) =>
+      sha256 !== null && pid === home && wanted.has(layer) && hashes.has(sha256)
+    )
+  );
+  want("whole payloads captured", String(seen.payloads.length), String(caught.length));
+  want("payloads in the file in the clear", "0", String(seen.inTheClear));
   return wrong;
 }
 

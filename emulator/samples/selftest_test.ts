@@ -18,7 +18,7 @@ function good() {
     staticVerdict: "clean",
     verdict: "malicious",
     end: "exited",
-    endDetail: "code 0",
+    endDetail: "exit code 0",
     processes: [{ pid: 4, name: "inject.exe" }, { pid: 8, name: "inject.exe" }],
     events: [
       event("S1", 4, 0, "aa"),
@@ -27,6 +27,8 @@ function good() {
       event("S2", 8, 1, "bb"),
     ],
     marked: new Set(["bb"]),
+    payloads: [new Set(["bb"])],
+    inTheClear: 0,
     pages: { stored: 2, lost: 0 },
   };
 }
@@ -41,6 +43,7 @@ Deno.test("each thing that is not as expected is said", () => {
   assert.match(wrong({ staticVerdict: "malicious" }), /static scan: malicious instead of clean/);
   assert.match(wrong({ verdict: "clean" }), /emulation: clean instead of malicious/);
   assert.match(wrong({ end: "crashed", endDetail: "at 0" }), /end: crashed \(at 0\) instead of exited/);
+  assert.match(wrong({ endDetail: "exit code 1" }), /end: exited \(exit code 1\) instead of/);
   assert.match(wrong({ processes: [{ pid: 4, name: "inject.exe" }] }), /processes: inject.exe instead of/);
   assert.match(wrong({ pages: { stored: 2, lost: 1 } }), /lost pages: 1 instead of 0/);
   assert.match(
@@ -53,4 +56,6 @@ Deno.test("each thing that is not as expected is said", () => {
     /the marker was captured in process 4, not only in 8/,
   );
   assert.match(wrong({ events: [] }), /no S1/);
+  assert.match(wrong({ payloads: [new Set(["aa"])] }), /whole payloads captured: 0 instead of 1/);
+  assert.match(wrong({ inTheClear: 1 }), /payloads in the file in the clear: 1 instead of 0/);
 });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The self-test: which sample programs there are, what each hides and how, and what must be seen of it. Data
- * only; the run goes through the same service and engines as any emulation.
+ * only; the run goes through the same service and engines as any emulation. What a sample hides stands beside
+ * it as `samples/NAME.json` (see `build_samples.ts`): every piece must be captured byte for byte.
  *
  * @module
  */
@@ -9,6 +10,7 @@ import type { EndReason, EventKind } from "../../core/ports.ts";
 
 /** What must be seen of one sample. */
 export interface Expectation {
+  /** How it ends; where it exits, with code 0. */
   readonly end: EndReason;
   /** The verdict of the emulation; a scan of the file must always be clean. */
   readonly verdict: "malicious" | "clean";
@@ -111,6 +113,123 @@ export const suite: readonly SuiteSample[] = [
       layers: 2,
       marker: { process: "sample", layers: [1] },
       processes: ["mapping.exe"],
+    },
+  },
+  {
+    name: "rc4heap",
+    shows: "decrypted with RC4 into a heap block that DEP lets run",
+    file: "samples/rc4heap.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 2,
+      marker: { process: "sample", layers: [1] },
+      processes: ["rc4heap.exe"],
+    },
+  },
+  {
+    name: "flip",
+    shows: "a code section made writable, decrypted, made executable again",
+    file: "samples/flip.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 2,
+      marker: { process: "sample", layers: [1] },
+      processes: ["flip.exe"],
+    },
+  },
+  {
+    name: "remap",
+    shows: "written through one view of a section, run through a later one",
+    file: "samples/remap.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 2,
+      marker: { process: "sample", layers: [1] },
+      processes: ["remap.exe"],
+    },
+  },
+  {
+    name: "seh",
+    shows: "decrypted by an exception handler, a quarter at each exception",
+    file: "samples/seh.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 2,
+      marker: { process: "sample", layers: [1] },
+      processes: ["seh.exe"],
+    },
+  },
+  {
+    name: "tls",
+    shows: "decrypted by a TLS callback before the entry point",
+    file: "samples/tls.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 2,
+      marker: { process: "sample", layers: [1] },
+      processes: ["tls.exe"],
+    },
+  },
+  {
+    name: "guard",
+    shows: "decrypted page by page by a handler of guard-page faults",
+    file: "samples/guard.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 4,
+      marker: { process: "sample", layers: [1, 2, 3] },
+      processes: ["guard.exe"],
+    },
+  },
+  {
+    name: "reencrypt",
+    shows: "decrypted before and encrypted after each run",
+    file: "samples/reencrypt.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 3,
+      marker: { process: "sample", layers: [1, 2] },
+      processes: ["reencrypt.exe"],
+    },
+  },
+  {
+    name: "stolen",
+    shows: "first instructions moved elsewhere, the rest decrypted in place",
+    file: "samples/stolen.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 3,
+      marker: { process: "sample", layers: [1, 2] },
+      processes: ["stolen.exe"],
+    },
+  },
+  {
+    name: "threelayers",
+    shows: "three payloads one inside the other; only the third holds the marker",
+    file: "samples/threelayers.exe",
+    company: [],
+    expected: {
+      ...HIDDEN,
+      kinds: ["S1"],
+      layers: 4,
+      marker: { process: "sample", layers: [3] },
+      processes: ["threelayers.exe"],
     },
   },
   {

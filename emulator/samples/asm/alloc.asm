@@ -2,6 +2,7 @@
 ; S1: the payload is decrypted into fresh memory (read, write), which VirtualProtect then makes executable.
 %import kernel32.dll VirtualAlloc, VirtualProtect, ExitProcess
 %entry start
+%payload payload payload_end
 %encrypt payload payload_end 0xa7
 
 %section .text rx

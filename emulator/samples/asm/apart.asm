@@ -2,6 +2,7 @@
 ; Decrypts itself in place as inplace.asm does; the payload tells idle.asm that it ran.
 %import kernel32.dll CreateEventA, SetEvent, Sleep, ExitProcess
 %entry start
+%payload payload payload_end
 %encrypt payload payload_end 0x3c
 
 %section .pack rwx

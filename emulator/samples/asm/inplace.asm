@@ -3,6 +3,7 @@
 ; runs (the page turns to code), then the second is written into the same page and run (it turns to code again).
 %import kernel32.dll ExitProcess
 %entry start
+%payload payload payload_end
 %encrypt first first_end 0x3c
 %encrypt payload payload_end 0x3c
 

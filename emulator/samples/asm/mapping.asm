@@ -3,6 +3,7 @@
 ; that runs was never written at its own address.
 %import kernel32.dll CreateFileMappingA, MapViewOfFile, ExitProcess
 %entry start
+%payload payload payload_end
 %encrypt payload payload_end 0x6e
 
 %section .text rx

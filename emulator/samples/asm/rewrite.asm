@@ -3,6 +3,7 @@
 ; only a snapshot taken at the event holds the marker.
 %import kernel32.dll ExitProcess
 %entry start
+%payload payload payload_end
 %encrypt payload payload_end 0x99
 
 %section .pack rwx

@@ -3,6 +3,7 @@
 ; memory of its own. Only the second layer holds the marker.
 %import kernel32.dll VirtualAlloc, ExitProcess
 %entry start
+%payload inner inner_end
 %encrypt inner inner_end 0x51
 %encrypt outer outer_end 0xc6
 

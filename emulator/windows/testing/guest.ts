@@ -53,16 +53,9 @@ export function runProgram(bytes: Uint8Array, limit = 20_000_000, slice = limit)
 
 const assembler = await loadAssembler();
 
-const REGISTERS = /^(e?[abcd]x|e?[sd]i|e?[sb]p|[cdefgs]s)$/;
-
 /** The PE file of a program in the assembler's language of the samples. */
 export function program(text: string): Uint8Array {
-  // Keystone takes the operand of `push label` for a byte.
-  const pushes = text.replaceAll(
-    /^(\s*)push ([a-z]+)$/gm,
-    (line, blank, label) => REGISTERS.test(label) ? line : `${blank}.byte 0x68\n${blank}.long ${label}`,
-  );
-  return assembleProgram("test", pushes, assembler);
+  return assembleProgram("test", text, assembler).file;
 }
 
 /** Clears NX_COMPAT in a PE file, so that DEP is off for it. */
