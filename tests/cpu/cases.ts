@@ -55,9 +55,18 @@ export interface Instruction {
   /** Given for chains: how many instructions a call of `run` may do, and the flags undefined at the end. */
   readonly slice?: number;
   readonly undefinedAtEnd?: number;
+  /** NOPs in front of it, so that there is enough to compile; a run begins with them. */
+  readonly lead?: number;
   /** The register in ModRM.rm, -1 if that is memory or there is none. */
   readonly target: number;
 }
+
+const NOP = 0x90;
+/** Where a run of the instruction begins. */
+export const startOf = (instruction: Instruction): number => instruction.address - (instruction.lead ?? 0);
+/** The bytes at {@link startOf}. */
+export const codeOf = ({ lead, bytes }: Instruction): Uint8Array<ArrayBuffer> =>
+  lead === undefined ? bytes : new Uint8Array([...new Array<number>(lead).fill(NOP), ...bytes]);
 
 /** Registers before a case: eax to edi, eip, eflags. */
 export type State = Uint32Array;

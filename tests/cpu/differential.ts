@@ -4,12 +4,11 @@
  *
  * @module
  */
-import { type Instruction, type Poke, undefinedAfter } from "./cases.ts";
+import { type Instruction, type Poke, type State, undefinedAfter } from "./cases.ts";
+import { COMPARED_FLAGS, knownErrors, type WordDifference } from "./known_errors.ts";
 import { Random } from "./random.ts";
-import { Flag } from "./rows.ts";
-import { NotModelled, UmbraSide } from "./umbra_side.ts";
+import { NotModelled, UmbraSide, type UmbraSideOptions } from "./umbra_side.ts";
 import { type Outcome, UnicornSide, Windows } from "./unicorn_side.ts";
-import { STATUS } from "./vector_cases.ts";
 
 /** One difference, ready to print. */
 export interface Difference {
@@ -21,121 +20,29 @@ export interface Difference {
 export interface Comparison {
   readonly cases: number;
   readonly faults: number;
-  /** Cases passed over because of a row of {@link knownErrors}, by its reason. */
-  readonly excused: ReadonlyMap<string, number>;
+  /** Cases passed over because of each row of {@link knownErrors}. */
+  readonly excused: readonly number[];
   /** Cases that umbra's CPU says it does not model, by name. */
   readonly notModelled: ReadonlyMap<string, number>;
   readonly differences: readonly Difference[];
+  /** Regions that umbra's second tier compiled. */
+  readonly compiled: number;
 }
 
-/** EFLAGS bits that are compared; the rest is not the business of user code. RF is set in pushed flags. */
-const COMPARED_FLAGS = 0x0024_4fd5;
+/** Generated instructions, each run from several random states. */
+export interface Plan<I extends Instruction = Instruction> {
+  readonly name: string;
+  readonly seed: number;
+  readonly instructions: number;
+  readonly states: number;
+  /** Makes an instruction; takes nothing but numbers from `r`, so that a plan can be gone through without running it. */
+  readonly make: (r: Random, index: number) => I;
+  readonly prepare: (instruction: I, r: Random, state: State, poke: Poke) => void;
+  /** How umbra runs them. */
+  readonly umbra?: UmbraSideOptions;
+}
 
 const REGISTER_NAMES = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags"];
-
-/** A case in which the engines differ. */
-interface Case {
-  readonly instruction: Instruction;
-  readonly unicorn: Outcome;
-  readonly umbra: Outcome;
-  /** Everything that differs, in words; with it the words of memory. */
-  readonly what: readonly string[];
-  readonly memory: readonly WordDifference[];
-}
-
-/** A known error of Unicorn 2.0.1. */
-interface KnownError {
-  readonly reason: string;
-  applies(c: Case): boolean;
-}
-
-/** Exception flags and C1 of the x87 status word. */
-const X87_EXCEPTIONS = 0x02ff;
-
-/**
- * True when memory differs only in these bits of the stored x87 status words, or in the quiet bit of a
- * stored NaN (Unicorn loads a signalling NaN as it is).
- */
-function onlyStatus(memory: readonly WordDifference[], bits: number): boolean {
-  return memory.every(({ address, unicorn, umbra }) =>
-    address === STATUS || address === STATUS + 4
-      ? ((unicorn ^ umbra) & ~bits) === 0
-      : (unicorn ^ umbra) === 0x0008_0000 && (umbra & 0x7ff8_0000) === 0x7ff8_0000
-  );
-}
-
-/** Where Unicorn 2.0.1 is wrong, each with the reason. */
-export const knownErrors: readonly KnownError[] = [
-  {
-    reason: "F6 /1 and F7 /1 are TEST on every processor (the host CPU test shows it); Unicorn raises #UD",
-    applies: (c) =>
-      c.instruction.name === "test" && c.instruction.row.extension === 1 && c.unicorn.vector === 6,
-  },
-  {
-    reason: "LOCK NEG: Unicorn takes the flags from something else than the result; without LOCK it is right",
-    applies: ({ instruction, what }) =>
-      instruction.name === "neg" && instruction.bytes.includes(0xf0) && what.length === 1 &&
-      what[0].startsWith("flags"),
-  },
-  {
-    reason: "exception flags and C1 of x87, MXCSR: Unicorn leaves them out (the host CPU test has them)",
-    applies: ({ what, memory }) =>
-      what.length === 1 && memory.length > 0 && onlyStatus(memory, X87_EXCEPTIONS),
-  },
-  {
-    reason: "FNSTSW AX after the same",
-    applies: ({ instruction, what, memory, unicorn, umbra }) =>
-      instruction.name === "fnstsw ax" && what.every((w) => /^(eax|memory)/.test(w)) &&
-      onlyStatus(memory, X87_EXCEPTIONS) && ((unicorn.state[0] ^ umbra.state[0]) & ~X87_EXCEPTIONS) === 0,
-  },
-  {
-    reason: "FSQRT of a negative number: Unicorn sets C2",
-    applies: ({ instruction, what, memory }) =>
-      instruction.name === "fsqrt" && what.length === 1 && onlyStatus(memory, X87_EXCEPTIONS | 0x400),
-  },
-  {
-    reason:
-      "FPREM, FPREM1, FSCALE by way of doubles, FXTRACT of infinities, unnormal numbers by FLD m80: the host CPU test decides",
-    applies: ({ instruction, memory, what }) =>
-      /^(fprem1?|fscale|fxtract|fld m80)$/.test(instruction.name) && what.length === 1 && memory.length > 0,
-  },
-  {
-    reason:
-      "SSE arithmetic on two NaNs gives the first (SDM volume 1, 4.8.3.5); Unicorn follows the x87's rule",
-    applies: ({ instruction, what, memory }) =>
-      /^(0|66|f2|f3) 0f 5[89ce]$/.test(instruction.name) && what.length === 1 && memory.length > 0 &&
-      memory.every(({ address, unicorn, umbra }) =>
-        address === STATUS
-          ? ((unicorn ^ umbra) & ~X87_EXCEPTIONS) === 0
-          : (umbra & 0x7f80_0000) === 0x7f80_0000 || address % 8 === 0
-      ),
-  },
-  {
-    reason: "FCOMI and its kin clear OF, SF and AF; Unicorn leaves them",
-    applies: ({ instruction, what, memory, unicorn, umbra }) =>
-      /^fu?comip?$/.test(instruction.name) && what.every((w) => /^(flags|memory)/.test(w)) &&
-      ((unicorn.state[9] ^ umbra.state[9]) & COMPARED_FLAGS & ~(Flag.of | Flag.sf | Flag.af)) === 0 &&
-      onlyStatus(memory, X87_EXCEPTIONS),
-  },
-  {
-    reason: "ENTER faults when a write at the final ESP would (SDM volume 2, ENTER); Unicorn does not look",
-    applies: ({ instruction, unicorn, what }) =>
-      instruction.name === "enter" && unicorn.vector < 0 && what[0] === "vector -1/14",
-  },
-  {
-    reason: "two operands on two faulting pages: the SDM does not say which is reported",
-    applies: ({ instruction, unicorn, what }) =>
-      (instruction.name === "enter" || instruction.name === "cmps") && unicorn.vector === 14 &&
-      what.length === 1 && what[0] === "cr2",
-  },
-  {
-    reason:
-      "an element across a page end whose second page faults: Unicorn writes the first part all the same",
-    applies: ({ instruction, unicorn, what, memory }) =>
-      instruction.repeated && unicorn.vector === 14 && (unicorn.address & 0xfff) === 0 && what.length === 1 &&
-      memory.length === 1,
-  },
-];
 
 const hex = (n: number) => (n >>> 0).toString(16);
 
@@ -157,30 +64,28 @@ function describe(
   } ${registers.join(" ")} (before→Unicorn/umbra)`;
 }
 
-/** Compares engines over instructions that `make` supplies, each from `states` random states. */
-export function compare<I extends Instruction>(options: {
-  readonly seed: number;
-  readonly instructions: number;
-  readonly states: number;
-  readonly make: (r: Random, index: number) => I;
-  readonly prepare: (instruction: I, r: Random, state: Uint32Array, poke: Poke) => void;
-  /** Stop after so many differences. */
-  readonly most?: number;
-}): Comparison {
-  const r = new Random(options.seed);
+/** The instructions of a plan, in its order. */
+export function* instructionsOf<I extends Instruction>(plan: Plan<I>): Generator<I> {
+  const r = new Random(plan.seed);
+  for (let n = 0; n < plan.instructions; n++) yield plan.make(r, n);
+}
+
+/** Runs a plan on both engines. Stops after `most` differences. */
+export function compare<I extends Instruction>(plan: Plan<I>, most = 100): Comparison {
+  // States come from another sequence than instructions, see Plan.make.
+  const r = new Random(~plan.seed);
   const unicorn = new UnicornSide();
-  const umbra = new UmbraSide();
+  const umbra = new UmbraSide(plan.umbra);
   const differences: Difference[] = [];
-  const excused = new Map<string, number>();
+  const excused = knownErrors.map(() => 0);
   const notModelled = new Map<string, number>();
   let cases = 0;
   let faults = 0;
-  const words = unicorn.windows.words;
+  const { words, bytes } = unicorn.windows;
   for (let i = 0; i < words.length; i++) words[i] = r.value();
-  umbra.windows.words.set(words);
-  umbra.storeWindows();
-  const untouched = words.slice();
-  const view = new DataView(unicorn.windows.bytes.buffer);
+  umbra.storeWindows(bytes);
+  const untouched = new Windows(new Uint8Array(Windows.size));
+  const view = new DataView(bytes.buffer);
   const pokes: [number, number][] = [];
   const poke: Poke = (address, value) => {
     const at = Windows.offset(address);
@@ -191,16 +96,15 @@ export function compare<I extends Instruction>(options: {
   };
   const before = new Uint32Array(10);
   try {
-    for (let n = 0; n < options.instructions; n++) {
-      const instruction = options.make(r, n);
+    for (const instruction of instructionsOf(plan)) {
       unicorn.place(instruction);
       umbra.place(instruction);
-      for (let s = 0; s < options.states; s++) {
+      for (let s = 0; s < plan.states; s++) {
         cases++;
         pokes.length = 0;
-        options.prepare(instruction, r, before, poke);
+        plan.prepare(instruction, r, before, poke);
         for (const [address, value] of pokes) umbra.poke(address, value);
-        untouched.set(words);
+        untouched.bytes.set(bytes);
         const a = unicorn.run(before);
         let b: Outcome;
         try {
@@ -208,49 +112,44 @@ export function compare<I extends Instruction>(options: {
         } catch (error) {
           if (!(error instanceof NotModelled)) throw error;
           notModelled.set(instruction.name, (notModelled.get(instruction.name) ?? 0) + 1);
-          umbra.windows.words.set(words);
-          umbra.storeWindows();
+          umbra.storeWindows(bytes);
           continue;
         }
         if (a.vector >= 0) faults++;
-        umbra.loadWindows();
         const what = outcomeDifferences(instruction, before, a, b);
-        let memory: WordDifference[] = [];
-        if (b.vector >= 0 && b.vector === a.vector && !instruction.repeated) {
-          // Unicorn may have done half of the instruction; the architecture says nothing of it happened.
-          if (!sameWords(untouched, umbra.windows.words)) {
-            memory = wordDifferences(untouched, umbra.windows.words);
-            umbra.windows.words.set(untouched);
-            umbra.storeWindows();
-          }
-          words.set(untouched);
-        } else if (!sameWords(words, umbra.windows.words)) {
-          memory = wordDifferences(words, umbra.windows.words);
-          umbra.windows.words.set(words);
-          umbra.storeWindows();
-        }
+        // Unicorn may have done half of the instruction; the architecture says nothing of it happened.
+        if (b.vector >= 0 && b.vector === a.vector && !instruction.repeated) bytes.set(untouched.bytes);
+        const memory = umbra.differences(bytes);
         if (memory.length > 0) {
+          umbra.storeWindows(bytes);
           const text = memory.slice(0, 4).map((w) => `[${hex(w.address)}] ${hex(w.unicorn)}/${hex(w.umbra)}`);
           what.push(`memory ${text.join(" ")}`);
         }
         if (what.length === 0) continue;
-        const known = knownErrors.find((error) =>
-          error.applies({ instruction, unicorn: a, umbra: b, what, memory })
-        );
-        if (known !== undefined) {
-          excused.set(known.reason, (excused.get(known.reason) ?? 0) + 1);
+        const known = findKnown(instruction, a, b, what, memory);
+        if (known >= 0) {
+          excused[known]++;
           continue;
         }
         differences.push({ name: instruction.name, text: describe(instruction, before, a, b, what) });
-        if (differences.length >= (options.most ?? 100)) {
-          return { cases, faults, excused, notModelled, differences };
-        }
+        if (differences.length >= most) break;
       }
+      if (differences.length >= most) break;
     }
   } finally {
     unicorn.close();
   }
-  return { cases, faults, excused, notModelled, differences };
+  return { cases, faults, excused, notModelled, differences, compiled: umbra.compiledRegions };
+}
+
+function findKnown(
+  instruction: Instruction,
+  unicorn: Outcome,
+  umbra: Outcome,
+  what: readonly string[],
+  memory: readonly WordDifference[],
+): number {
+  return knownErrors.findIndex((error) => error.applies({ instruction, unicorn, umbra, what, memory }));
 }
 
 function outcomeDifferences(
@@ -286,24 +185,4 @@ function outcomeDifferences(
   const different = (expected[9] ^ b.state[9]) & flags;
   if (different !== 0) what.push(`flags ${hex(different)}`);
   return what;
-}
-
-function sameWords(a: Uint32Array, b: Uint32Array): boolean {
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
-}
-
-/** Words of memory that differ, by their address. */
-export interface WordDifference {
-  readonly address: number;
-  readonly unicorn: number;
-  readonly umbra: number;
-}
-
-function wordDifferences(a: Uint32Array, b: Uint32Array): WordDifference[] {
-  const found: WordDifference[] = [];
-  for (let i = 0; i < a.length; i++) {
-    if (a[i] !== b[i]) found.push({ address: Windows.address(4 * i), unicorn: a[i], umbra: b[i] });
-  }
-  return found;
 }

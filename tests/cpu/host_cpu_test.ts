@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { undefinedAfter } from "./cases.ts";
 import { makeSequences, makeVectors, record, RESULT_WORDS, type Vector } from "./host_cpu.ts";
 import { UmbraSide } from "./umbra_side.ts";
+import { Windows } from "./unicorn_side.ts";
 
 const COUNT = 20_000;
 const SEQUENCES = 5_000;
@@ -19,7 +20,7 @@ const hex = (words: Iterable<number>) => [...words].map((n) => n.toString(16)).j
 /** Runs the recorded cases on umbra and compares. */
 function check(what: string, vectors: readonly Vector[]): void {
   const umbra = new UmbraSide();
-  umbra.storeWindows();
+  umbra.storeWindows(new Uint8Array(Windows.size));
   const wrong = new Map<string, string[]>();
   let undefinedDiffer = 0;
   for (const { instruction, before, pokes, after, results } of vectors) {

@@ -5,7 +5,7 @@
  * @module
  */
 import { Protection, Unicorn } from "./unicorn.ts";
-import { type Instruction, Layout, type State } from "./cases.ts";
+import { codeOf, type Instruction, Layout, startOf, type State } from "./cases.ts";
 
 const { low, data, windowSize, readOnly, code, codeSize } = Layout;
 
@@ -90,9 +90,12 @@ export class UnicornSide {
   /** Puts the instruction into the code page, with HLT in place of the one before it. */
   place(instruction: Instruction): void {
     if (this.#placed !== undefined) {
-      this.engine.writeCode(this.#placed.address, new Uint8Array(this.#placed.bytes.length).fill(HLT));
+      this.engine.writeCode(
+        startOf(this.#placed),
+        new Uint8Array(codeOf(this.#placed).length).fill(HLT),
+      );
     }
-    this.engine.writeCode(instruction.address, instruction.bytes);
+    this.engine.writeCode(startOf(instruction), codeOf(instruction));
     this.#placed = instruction;
   }
 
@@ -100,6 +103,7 @@ export class UnicornSide {
   run(before: State): Outcome {
     const { engine, outcome } = this;
     engine.state.set(before);
+    engine.state[8] -= this.#placed!.lead ?? 0;
     const end = engine.run(0xffff_fff0);
     outcome.state.set(engine.state);
     outcome.vector = -1;
