@@ -134,7 +134,13 @@ export function rebuildImage(memory: ImageMemory, limit: number): RebuiltImage |
   const kept = header && keptDirectories(bytes, header, imageBase);
   notes.push(...kept?.notes ?? []);
   const directories = [...kept?.directories ?? []];
-  const whole = { header, imageBase, entryPoint, sections, directories };
+  let peOffset = usualOffset(header);
+  if (header && memory.executed.has(memory.base)) {
+    const free = offsetAmongZeros(bytes, sections);
+    if (free === undefined) notes.push("code that ran in the first page was overwritten by the headers");
+    else peOffset = free;
+  }
+  const whole = { header, imageBase, peOffset, entryPoint, sections, directories };
   writeHeaders(bytes, whole);
   // After the headers, which may cover names that an overlapping header shared its bytes with.
   const made = importsOf(bytes, whole, memory.space, limit, notes);
@@ -230,7 +236,7 @@ function keptSections(header: PeHeader, size: number, notes: string[]): Layout[]
   if (dropped > 0) {
     notes.push(`${dropped} of ${header.sections.length} sections were out of bounds and dropped`);
   }
-  const room = usable.length > 0 ? sectionRoom(peOffset(header), usable[0].virtualAddress) : 0;
+  const room = usable.length > 0 ? sectionRoom(usualOffset(header), usable[0].virtualAddress) : 0;
   // One more may come, for the imports.
   if (usable.length === 0 || usable.length >= room) {
     notes.push("one section stands for the whole image");
@@ -268,9 +274,31 @@ function builtSections(shift: number, size: number): Layout[] {
 }
 
 /** Where the PE header goes: where it was if that is usual, so that little of the page changes. */
-function peOffset(header: PeHeader | undefined): number {
+function usualOffset(header: PeHeader | undefined): number {
   const offset = header?.peOffset ?? 0;
   return offset >= 0x40 && offset <= 0x400 && offset % 4 === 0 ? offset : 0x80;
+}
+
+/**
+ * Where the PE header of an image goes whose first page holds code: among zeros that have room for it. Undefined
+ * when there is no such place before the first section.
+ */
+function offsetAmongZeros(bytes: Uint8Array, sections: readonly Layout[]): number | undefined {
+  const end = Math.min(sections[0].start, PAGE_SIZE);
+  // One more may come, for the imports.
+  const length = headerEnd(0, sections.length + 1);
+  let zeros = 0;
+  for (let at = PE.newHeaderField + 4; at < end; at++) {
+    zeros = bytes[at] === 0 ? zeros + 1 : 0;
+    const offset = (at - zeros + 1 + 3) & ~3;
+    if (at + 1 - offset >= length) return offset;
+  }
+  return undefined;
+}
+
+/** Where headers end that begin at an offset. */
+function headerEnd(offset: number, sections: number): number {
+  return offset + PE.optionalHeader + PE.optionalHeaderSize + sections * PE.sectionSize;
 }
 
 /** How many section headers fit before the first section. */
@@ -282,6 +310,8 @@ function sectionRoom(offset: number, firstSection: number): number {
 /** What the headers say. */
 interface Whole {
   readonly header: PeHeader | undefined;
+  /** Where the PE header goes. */
+  readonly peOffset: number;
   readonly imageBase: number;
   readonly entryPoint: number;
   readonly sections: readonly Layout[];
@@ -293,14 +323,13 @@ interface Whole {
  * checksum stands.
  */
 function writeHeaders(bytes: Uint8Array, image: Whole): number {
-  const { header, sections, directories } = image;
+  const { header, peOffset: offset, sections, directories } = image;
   const view = new DataView(bytes.buffer);
-  const offset = peOffset(header);
   const optional = offset + PE.optionalHeader;
   const table = optional + PE.optionalHeaderSize;
   const relocatable = (directories[DIRECTORY.relocation]?.size ?? 0) > 0;
 
-  bytes.fill(0, offset, table + sections.length * PE.sectionSize);
+  bytes.fill(0, offset, headerEnd(offset, sections.length));
   if (!header) bytes.fill(0, 0, offset);
   view.setUint16(0, 0x5a4d, true);
   view.setUint32(PE.newHeaderField, offset, true);

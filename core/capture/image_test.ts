@@ -172,6 +172,26 @@ Deno.test("headers are built when their page was not captured, or is wiped", () 
   }
 });
 
+Deno.test("code that ran among the headers stays, and new headers go where nothing is", () => {
+  const image = makeImage([{ rva: 0x1000, bytes: new Uint8Array(16) }], 0x2000);
+  const code = [0xe9, 0x3b, 0x0e, 0x00, 0x00, 0x68, 0xff, 0xff];
+  image.set(code, 0x178); // the first section's name
+  image.fill(0xcc, 0x400, 0x800);
+  const run = rebuilt(memoryOf(image, { executed: new Set([BASE]) }));
+  assert.deepEqual([...run.bytes.subarray(0x178, 0x180)], code);
+  assert.deepEqual(run.bytes.subarray(0x400, 0x800), image.subarray(0x400, 0x800));
+  const header = parsePeHeader(run.bytes) as PeHeader;
+  assert.ok(header.peOffset >= 0x800 || header.peOffset + 24 + 224 + 80 <= 0x400, `${header.peOffset}`);
+  assert.deepEqual(header.sections.map(({ virtualAddress }) => virtualAddress), [0x1000]);
+  assert.ok(header.peOffset > 0x180);
+
+  const still = rebuilt(memoryOf(image));
+  assert.equal((parsePeHeader(still.bytes) as PeHeader).peOffset, 0x80);
+  image.fill(0xcc, 0x1a0, 0x1000);
+  const full = rebuilt(memoryOf(image, { executed: new Set([BASE]) }));
+  assert.match(full.notes.join(), /code that ran in the first page was overwritten by the headers/);
+});
+
 Deno.test("code at the very start of an allocation stays at its address: the image starts below it", () => {
   const code = filled(0x2000, 0xc3);
   const { parsed, bytes, header, holes } = rebuilt(memoryOf(code, { entry: BASE + 8 }));

@@ -112,9 +112,10 @@ export interface NewImports {
 }
 
 /**
- * Finds every aligned word of an image from `from` on that is the address of a function of a known module, or
- * of code outside the image that leads to one. Each is a place for the loader to fill, whether it was in the
- * program's own table or not: the value it had is the function's address either way.
+ * Finds every word of an image from `from` on that is the address of a function of a known module, or of code
+ * outside the image that leads to one: aligned ones, and those not aligned that code calls or jumps through.
+ * Each is a place for the loader to fill, whether it was in the program's own table or not: the value it had is
+ * the function's address either way.
  */
 export function findSlots(
   image: Uint8Array,
@@ -130,18 +131,40 @@ export function findSlots(
     names: space.names,
     page: (va) => inside(va) ? image.subarray(va - imageBase, va - imageBase + PAGE_SIZE) : space.page(va),
   };
-  for (let rva = (from + 3) & ~3; rva + 4 <= image.length && found.length < MOST_THUNKS; rva += 4) {
+  const look = (rva: number) => {
     const value = view.getUint32(rva, true);
     // Jumps within the image to its own tables are code of the program, not places of a table.
-    if (value < 0x10000 || value >= 0x8000_0000 || inside(value)) continue;
+    if (value < 0x10000 || value >= 0x8000_0000 || inside(value)) return;
     let names = space.names.at(value);
     if (names.length === 0 && space.page(value - value % PAGE_SIZE)) {
       names = ways.get(value) ?? followTrampoline(code, value);
       ways.set(value, names);
     }
     if (names.length > 0) found.push({ rva, names });
+  };
+  for (let rva = (from + 3) & ~3; rva + 4 <= image.length && found.length < MOST_THUNKS; rva += 4) look(rva);
+  const aligned = new Set(found.map(({ rva }) => rva));
+  for (const rva of unalignedPlaces(view, from, imageBase)) {
+    if (found.length >= MOST_THUNKS) break;
+    // Two places cannot share bytes: the aligned one stands.
+    const low = rva - rva % 4;
+    if (!aligned.has(low) && !aligned.has(low + 4)) look(rva);
   }
-  return found;
+  return found.sort((a, b) => a.rva - b.rva);
+}
+
+/** RVAs, in order, of words not aligned that `call [word]` or `jmp [word]` anywhere in the image goes through. */
+function unalignedPlaces(view: DataView, from: number, imageBase: number): number[] {
+  const places = new Set<number>();
+  for (let at = from; at + 6 <= view.byteLength && places.size < MOST_THUNKS; at++) {
+    if (view.getUint8(at) !== 0xff) continue;
+    const kind = view.getUint8(at + 1);
+    if (kind !== 0x15 && kind !== 0x25) continue;
+    const rva = view.getUint32(at + 2, true) - imageBase;
+    if (rva >= from && rva + 4 <= view.byteLength && rva % 4 !== 0) places.add(rva);
+  }
+  const sorted = [...places].sort((a, b) => a - b);
+  return sorted.filter((rva, index) => index === 0 || rva >= sorted[index - 1] + 4);
 }
 
 /**

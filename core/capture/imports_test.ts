@@ -91,6 +91,10 @@ Deno.test("code that leads to a function is followed, by each way protectors go"
     "mov eax, [memory], jmp eax": [0xa1, ...word(table), 0xff, 0xe0],
     "nop, push, ret": [0x90, 0x68, ...word(EXIT), 0xc3],
     "first bytes copied": [0x8b, 0xff, 0x55, 0x8b, 0xec, 0xe9, ...word(EXIT + 5 - (at + 10))],
+    "first bytes copied between jumps": [
+      ...[0xeb, 0x01, 0xd9, 0x8b, 0xff, 0x55, 0x8b, 0xec], // jmp +1, junk, the copy
+      ...[0xeb, 0x07, 0xff, 0xe9, ...word(EXIT + 5 - (at + 16)), 0xea, 0xeb, 0xf8], // over and back to the jmp
+    ],
   };
   for (const [name, code] of Object.entries(ways)) {
     const page = new Uint8Array(4096);
@@ -110,6 +114,26 @@ Deno.test("a jump inside the image to one of its own tables is no table", () => 
   const bytes = image(0x3000, { 0x1000: BASE + 0x2000, 0x1104: EXIT });
   bytes.set([0xff, 0x25, ...word(BASE + 0x1104)], 0x2000);
   assert.deepEqual(findSlots(bytes, 0x1000, BASE, space()).map(({ rva }) => rva), [0x1104]);
+});
+
+Deno.test("words that are not aligned are places where code goes through them, and no others", () => {
+  const bytes = image(0x3000, {});
+  const view = new DataView(bytes.buffer);
+  for (const rva of [0x2001, 0x2006, 0x200b]) view.setUint32(rva, EXIT, true);
+  view.setUint32(0x2010, BOX, true);
+  const other = 0x7680_1077; // its first byte is the last one of the aligned word before it
+  view.setUint32(0x2013, other, true);
+  bytes.set([0xff, 0x15, ...word(BASE + 0x2001), 0xff, 0x25, ...word(BASE + 0x200b)], 0x1003);
+  bytes.set([0xff, 0x15, ...word(BASE + 0x2013), 0xff, 0x15, ...word(BASE + 0x2fff)], 0x1010);
+  bytes.set([0xff, 0x35, ...word(BASE + 0x2006)], 0x1020); // push [word]: data
+  const sleep = [{ dll: "kernel32.dll", name: "Sleep" }];
+  const names = { at: (address: number) => address === other ? sleep : FUNCTIONS.get(address) ?? [] };
+  const found = findSlots(bytes, 0x1000, BASE, { names, page: () => undefined });
+  assert.deepEqual(found.map(({ rva, names }) => [rva, names[0].name]), [
+    [0x2001, "ExitProcess"],
+    [0x200b, "ExitProcess"],
+    [0x2010, 7],
+  ]);
 });
 
 Deno.test("hostile code, tables and directories: bounded, and nothing thrown", () => {

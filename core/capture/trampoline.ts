@@ -38,8 +38,7 @@ export function followTrampoline(code: Code, address: number): readonly ImportNa
 function step(code: Code, address: number): number | undefined {
   const first = byteAt(code, address);
   const second = byteAt(code, address + 1);
-  if (first === 0xe9) return relative(code, address + 1);
-  if (first === 0xeb && second !== undefined) return (address + 2 + (second << 24 >> 24)) >>> 0;
+  if (first === 0xe9 || first === 0xeb) return jump(code, address);
   if (first === 0xff && second === 0x25) return through(code, wordAt(code, address + 2));
   if (first === 0x68 && byteAt(code, address + 5) === 0xc3) return wordAt(code, address + 1);
   if (first === undefined) return undefined;
@@ -51,15 +50,28 @@ function step(code: Code, address: number): number | undefined {
   return undefined;
 }
 
-/** Copies of a function's first bytes, then a jump behind them: the distances are the same. */
+/**
+ * Copies of a function's first bytes, then a jump behind them: the distances are the same. The jump may take
+ * several steps. The copy may have its own way out before it (a function that is short is copied whole).
+ */
 function stolen(code: Code, address: number): readonly ImportName[] {
   for (let length = 1; length <= MOST_STOLEN; length++) {
-    if (byteAt(code, address + length) !== 0xe9) continue;
-    const target = relative(code, address + length + 1);
-    const names = target === undefined ? [] : code.names.at(target - length);
-    if (names.length > 0) return names;
+    let target: number | undefined = address + length;
+    for (let jumps = 0; jumps < MOST_JUMPS && target !== undefined; jumps++) {
+      target = jump(code, target);
+      const names = target === undefined ? [] : code.names.at(target - length);
+      if (names.length > 0) return names;
+    }
   }
   return [];
+}
+
+/** Where the direct jump at an address leads; undefined when there is none. */
+function jump(code: Code, address: number): number | undefined {
+  const first = byteAt(code, address);
+  if (first === 0xe9) return relative(code, address + 1);
+  const second = first === 0xeb ? byteAt(code, address + 1) : undefined;
+  return second === undefined ? undefined : (address + 2 + (second << 24 >> 24)) >>> 0;
 }
 
 /** Target of a 32-bit displacement that ends its instruction. */

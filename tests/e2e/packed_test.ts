@@ -71,10 +71,10 @@ for (const packer of ["upx", "mew"]) {
 }
 
 for (const packer of ["aspack", "petite", "upack", "yc", "pespin"]) {
-  // PESpin changes the code it packs: calls of functions go through its own heap, first instructions too.
-  const changed = packer === "pespin";
+  // PESpin changes the code it packs: the first 41 bytes run elsewhere, and calls go through its own tables.
+  const least = packer === "pespin" ? 0.825 : 1;
   Deno.test({
-    name: `clam-${packer}.exe: runs to its end${changed ? "" : ", and the host's code stands in a page"}`,
+    name: `clam-${packer}.exe: runs to its end, and the host's code stands in a page`,
     ignore,
     fn: () =>
       withFolder(async (folder) => {
@@ -83,10 +83,48 @@ for (const packer of ["aspack", "petite", "upack", "yc", "pespin"]) {
         assert.equal(report.end.reason, "exited", report.end.detail);
         assert.deepEqual(report.missing, []);
         const text = hostText();
-        assert.ok(changed || output.pagesAt(0x401000).some((page) => indexOf(page, text) === 0));
+        const same = output.pagesAt(0x401000)
+          .map((page) => text.filter((byte, index) => page[index] === byte).length / text.length);
+        assert.ok(Math.max(...same) >= least, `${same}`);
       }),
   });
 }
+
+/**
+ * clam-wwpack.exe unpacks in place and leaves 4 bytes too few between what it reads and what it writes: it
+ * overwrites its own compressed bytes, then its own code (in Unicorn too). Here with the distance it needs.
+ */
+function repairedWwpack(): Uint8Array {
+  const bytes = Deno.readFileSync(`${FILES}/clam-wwpack.exe`);
+  const view = new DataView(bytes.buffer);
+  const field = 0xc00 + 0x2a5; // in .WWP32: where the last compressed word is moved to, from the section's start
+  assert.equal(view.getUint32(field, true), 0xffc);
+  view.setUint32(field, 0x1000, true);
+  return bytes;
+}
+
+Deno.test({
+  name: "clam-wwpack.exe: overruns itself as it says, and runs to its end with 4 more bytes of distance",
+  ignore,
+  fn: () =>
+    withFolder(async (folder) => {
+      const text = hostText();
+      const asItIs = await emulate(`${FILES}/clam-wwpack.exe`, `${folder}/as-it-is`, "--no-scan");
+      assert.equal(asItIs.output.report.end.reason, "crashed");
+      assert.match(asItIs.output.report.end.detail, /exception 0xc0000005 at 0x4050b5/);
+      assert.ok(asItIs.output.pagesAt(0x401000).some((page) => indexOf(page, text) === 0));
+
+      Deno.writeFileSync(`${folder}/repaired.exe`, repairedWwpack());
+      const { output } = await emulate(`${folder}/repaired.exe`, `${folder}/repaired`, "--no-scan");
+      assert.equal(output.report.end.reason, "exited", output.report.end.detail);
+      assert.deepEqual(output.report.missing, []);
+      assert.ok(output.pagesAt(0x401000).some((page) => indexOf(page, text) === 0));
+      // What it packs beside the program: the archive that ends its section.
+      assert.ok(
+        anyHolds(output.files("pages"), Uint8Array.of(0x50, 0x4b, 0x05, 0x06, 0, 0, 0, 0, 1, 0, 1, 0, 0x43)),
+      );
+    }),
+});
 
 Deno.test({
   name: "the host program in the clear runs to its end",

@@ -92,6 +92,24 @@ Deno.test({
     }),
 });
 
+Deno.test({
+  name: "clam-pespin.exe: its rebuilt image runs as the host program does, once its entry point is set",
+  ignore: ignoreFiles,
+  fn: () =>
+    withFolder(async (folder) => {
+      const { output } = await emulate(`${FILES}/clam-pespin.exe`, folder, "--no-scan");
+      const image = output.report.images.findLast(({ va }) => va === 0x400000)!;
+      const { bytes } = output.files("images").find((each) => `image:${each.name}` === `${image.id}.exe`)!;
+      // PESpin runs the program's first instructions in its own section, with nothing that tells them apart.
+      const moved = 0x4068fc;
+      const view = new DataView(bytes.buffer, bytes.byteOffset);
+      assert.equal(view.getUint32(moved - 0x400000, true) & 0xffffff, 0x44ec83); // sub esp, 44h
+      view.setUint32(view.getUint32(0x3c, true) + 40, moved - 0x400000, true);
+      const { instructions: _, ...wanted } = host();
+      assert.deepEqual(behaviour(bytes), wanted);
+    }),
+});
+
 for (const way of ["--nrv2e", "--lzma"]) {
   Deno.test({
     name: `a mingw program packed by UPX (${way}): its rebuilt image prints what the program prints`,
