@@ -256,6 +256,39 @@ export interface ApiCall {
   state<T>(key: string, make: () => T): T;
 }
 
+/** What a new process has otherwise than its parent. */
+export interface ProcessOptions {
+  readonly environment?: ReadonlyMap<string, string>;
+  readonly directory?: string;
+}
+
+/** What is known of a process. */
+export interface ProcessInfo {
+  readonly pid: number;
+  readonly parentPid: number;
+  readonly name: string;
+  readonly path: string;
+  readonly threads: number;
+}
+
+/** What is known of a thread. */
+export interface ThreadInfo {
+  readonly tid: number;
+  readonly pid: number;
+  readonly teb: number;
+  readonly start: number;
+  readonly suspendCount: number;
+  /** Absent while it runs. */
+  readonly exitCode?: number;
+}
+
+/** What a completion port hands on. */
+export interface CompletionPacket {
+  readonly bytes: number;
+  readonly key: number;
+  readonly overlapped: number;
+}
+
 /** Processes, threads, sections and synchronisation, by handle. Results 0 mean failure, with lastError set. */
 export interface SystemServices {
   createThread(
@@ -269,8 +302,16 @@ export interface SystemServices {
     image: string,
     commandLine: string,
     suspended: boolean,
+    options?: ProcessOptions,
   ): { process: number; thread: number; pid: number; tid: number } | undefined;
   openProcess(pid: number): number;
+  openThread(tid: number): number;
+  threadInfo(handle: number): ThreadInfo | undefined;
+  threads(): readonly { tid: number; pid: number }[];
+  /** Modules of a process; undefined when there is none, or it may not be looked at. */
+  modulesOf(pid: number): readonly Module[] | undefined;
+  /** Suspends or resumes all threads of a process. */
+  suspendProcess(handle: number, suspend: boolean): boolean;
   /** pid of a process handle (0xffffffff is the caller), or 0. */
   processId(handle: number): number;
   terminateProcess(handle: number, code: number): boolean;
@@ -282,23 +323,36 @@ export interface SystemServices {
   setContext(handle: number, context: Uint8Array): boolean;
   queueApc(thread: number, routine: number, args: readonly number[]): boolean;
   /** PEB address of a process. */
-  pebOf?(process: number): number;
+  pebOf(process: number): number;
   /** Virtual memory of another process. */
   virtualOf(process: number): VirtualMemory | undefined;
   readProcess(process: number, address: number, length: number): Uint8Array | undefined;
   /** Written by the calling thread attached to the other process, as Windows does it. */
   writeProcess(process: number, address: number, bytes: Uint8Array): boolean;
-  createSection(size: number, protect: number, file?: string): number;
+  createSection(size: number, protect: number, file?: string, name?: string): number;
+  /** Opens an event, mutex, semaphore, timer or section by its name. */
+  openNamed(name: string, kind: string): number;
   createEvent(manual: boolean, initial: boolean, name: string): number;
   setEvent(handle: number, signalled: boolean): boolean;
+  pulseEvent(handle: number): boolean;
+  eventState(handle: number): { manual: boolean; signalled: boolean } | undefined;
   createMutex(owned: boolean, name: string): number;
   releaseMutex(handle: number): boolean;
   createSemaphore(count: number, maximum: number, name: string): number;
   releaseSemaphore(handle: number, count: number): number | undefined;
-  duplicate(handle: number): number;
+  createTimer(manual: boolean, name: string): number;
+  /** Arms a timer; delay and period in milliseconds, the routine (0: none) runs as an APC of the caller. */
+  setTimer(handle: number, delay: number, period: number, routine: number, argument: number): boolean;
+  cancelTimer(handle: number): boolean;
+  createCompletionPort(): number;
+  postCompletion(port: number, packet: CompletionPacket): boolean;
+  /** The packet that the caller's wait for the port gave it. */
+  takeCompletion(port: number): CompletionPacket | undefined;
+  /** A handle of process `to` for what a handle of process `from` names; both the caller when absent. */
+  duplicate(handle: number, from?: number, to?: number): number;
   /** Vectored handlers and the unhandled filter of the calling process. */
   addVectoredHandler(first: boolean, address: number): number;
   removeVectoredHandler(handle: number): boolean;
   setUnhandledFilter(address: number): number;
-  processes(): readonly { pid: number; parentPid: number; name: string }[];
+  processes(): readonly ProcessInfo[];
 }

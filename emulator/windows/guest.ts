@@ -10,11 +10,11 @@ import type { Domain } from "../hypervisor/types.ts";
 import { decode, Instruction } from "../isa/mod.ts";
 import type { DllDefinition } from "./api.ts";
 import { hex } from "./bytes.ts";
-import { companionProgram } from "./companion.ts";
 import { Kernel } from "./kernel.ts";
 import type { Process } from "./process.ts";
 import { createProcess } from "./process_life.ts";
 import { Scheduler } from "./scheduler.ts";
+import { SYSTEM_PROGRAMS } from "./system_programs.ts";
 import { TrapHandler } from "./traps.ts";
 
 /** What a guest is made with. */
@@ -73,16 +73,27 @@ const ENVIRONMENT: readonly (readonly [string, string])[] = [
   ["windir", "C:\\Windows"],
 ];
 
-/** Processes that are only there to be seen. */
-const BYSTANDERS = [
-  "smss.exe",
-  "csrss.exe",
-  "wininit.exe",
-  "services.exe",
-  "lsass.exe",
-  "winlogon.exe",
-  "svchost.exe",
+/** Processes that are only there to be seen, each with its parent: 0 is one that has ended. */
+const BYSTANDERS: readonly (readonly [name: string, parent: string | number])[] = [
+  ["smss.exe", 4],
+  ["csrss.exe", 0],
+  ["wininit.exe", 0],
+  ["csrss.exe", 0],
+  ["winlogon.exe", 0],
+  ["services.exe", "wininit.exe"],
+  ["lsass.exe", "wininit.exe"],
+  ["lsm.exe", "wininit.exe"],
+  ["svchost.exe", "services.exe"],
+  ["svchost.exe", "services.exe"],
+  ["svchost.exe", "services.exe"],
+  ["spoolsv.exe", "services.exe"],
+  ["SearchIndexer.exe", "services.exe"],
+  ["taskhost.exe", "services.exe"],
+  ["dwm.exe", "svchost.exe"],
 ];
+/** Number of the last smss.exe, csrss.exe's and winlogon.exe's parent, and of userinit.exe, explorer.exe's. */
+const ENDED_SMSS = 336;
+const ENDED_USERINIT = 1376;
 
 /** See the module's description. */
 export class WindowsGuest {
@@ -101,16 +112,20 @@ export class WindowsGuest {
     this.kernel = new Kernel(domain, options.dlls);
     this.scheduler = new Scheduler(this.kernel);
     this.traps = new TrapHandler(this.kernel);
-    for (const name of BYSTANDERS) this.kernel.addBystander(name, 4);
+    const numbers = new Map<string, number>();
+    for (const [name, parent] of BYSTANDERS) {
+      const parentPid = typeof parent === "string" ? numbers.get(parent)! : parent || ENDED_SMSS;
+      numbers.set(name, this.kernel.addBystander(name, parentPid));
+    }
+    for (const [path, make] of Object.entries(SYSTEM_PROGRAMS)) this.kernel.files.write(path, make());
     const path = "C:\\Windows\\explorer.exe";
-    const bytes = companionProgram();
-    this.kernel.files.write(path, bytes);
+    const bytes = this.kernel.files.read(path)!;
     const made = createProcess(this.kernel, {
       bytes,
       name: "explorer.exe",
       path,
       commandLine: "C:\\Windows\\Explorer.EXE",
-      parentPid: 4,
+      parentPid: ENDED_USERINIT,
       ofSample: false,
       environment: new Map(ENVIRONMENT),
       pid: EXPLORER_PID,
@@ -169,7 +184,7 @@ export class WindowsGuest {
       if (this.finished()) break;
       const prepared = scheduler.prepare();
       if (prepared === "deadlock") {
-        this.end("deadlock", "every thread waits for something that cannot happen");
+        this.stuck();
         break;
       }
       if (scheduler.idleTime > MAX_IDLE) {
@@ -220,6 +235,23 @@ export class WindowsGuest {
     if (sample.crash) this.end("crashed", sample.crash.detail);
     else this.end("exited", `exit code ${sample.exitCode ?? 0}`);
     return true;
+  }
+
+  /**
+   * Nobody will ever run again. When the sample itself has ended, what it left behind (a program it started, a
+   * thread it took over) may wait as it likes: that is how such programs stay.
+   */
+  private stuck(): void {
+    const { sample } = this;
+    if (sample?.exitCode === undefined) {
+      this.end("deadlock", "every thread waits for something that cannot happen");
+    } else if (sample.crash) {
+      this.end("crashed", sample.crash.detail);
+    } else {
+      const left = this.kernel.threads.filter((thread) => thread.ofSample);
+      const names = [...new Set(left.map(({ process }) => `${process.identity.name} (${process.pid})`))];
+      this.end("exited", `exit code ${sample.exitCode}; ${names.join(", ")} still waits`);
+    }
   }
 
   /** The first reason to end stays. */

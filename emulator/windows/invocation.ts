@@ -180,6 +180,7 @@ function block(
   request: Exclude<Request, { kind: "invoke" }>,
 ): number | undefined {
   const alertable = request.alertable ?? false;
+  kernel.timers.expire(kernel.clock.now);
   if (request.kind === "sleep") {
     const deadline = deadlineOf(kernel, request.milliseconds);
     thread.waiting = { objects: [], all: false, deadline, alertable };
@@ -198,17 +199,6 @@ function block(
   const result = tryWait(kernel, thread, thread.waiting);
   if (result !== undefined) thread.waiting = undefined;
   return result;
-}
-
-/** Lets a waiting thread go on when its wait is over; APCs of an alertable wait run first. */
-export function pollWait(kernel: Kernel, thread: Thread): boolean {
-  const { waiting } = thread;
-  if (!waiting) return true;
-  const result = tryWait(kernel, thread, waiting);
-  if (result === undefined) return false;
-  thread.waiting = undefined;
-  thread.wakeValue = result;
-  return true;
 }
 
 /** Runs in the thread's own address space: resumes the handler that waited. */

@@ -15,6 +15,7 @@ import { VirtualClock } from "./clock.ts";
 import { DllRegistry } from "./dll_registry.ts";
 import { INTERNALS, withKernelFunctions } from "./kernel_functions.ts";
 import { FileSystem } from "./files.ts";
+import { TimerQueue } from "./objects.ts";
 import { FrameAllocator, KERNEL_PHYSICAL, KERNEL_SIZE, KernelMemory } from "./kernel_memory.ts";
 import { CommitLedger } from "./memory_base.ts";
 import { createEprocess, createEthread, Process, Thread } from "./process.ts";
@@ -50,6 +51,7 @@ export class Kernel {
   readonly processes: Process[] = [];
   readonly threads: Thread[] = [];
   readonly names = new Map<string, KernelObject>();
+  readonly timers = new TimerQueue();
   readonly missingCalls = new Map<string, MissingCall>();
   /** PsActiveProcessHead. */
   readonly processList: number;
@@ -85,7 +87,7 @@ export class Kernel {
     initializeList(this.memory, this.processList);
     this.sharedData = new Section(domain, this.frames, 1, Mm.readOnly);
     this.fillSharedData();
-    const identity = { pid: this.newId(), parentPid: 0, name: "System", path: "", commandLine: "" };
+    const identity = { pid: this.newId(), parentPid: 0, name: "System", path: "System", commandLine: "" };
     this.system = new Process(identity, this.mustEprocess(identity, this.systemSpace.cr3), false);
     this.processes.push(this.system);
     const tid = this.newId();
@@ -108,7 +110,8 @@ export class Kernel {
 
   /** A process that is only there to be seen: no threads, no user memory. */
   addBystander(name: string, parentPid: number): number {
-    const identity = { pid: this.newId(), parentPid, name, path: "", commandLine: "" };
+    const path = `C:\\Windows\\System32\\${name}`;
+    const identity = { pid: this.newId(), parentPid, name, path, commandLine: "" };
     this.processes.push(new Process(identity, this.mustEprocess(identity, this.systemSpace.cr3), false));
     return identity.pid;
   }

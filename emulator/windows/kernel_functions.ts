@@ -11,6 +11,8 @@ import type { KernelCall } from "./api_call.ts";
 import { code, Interrupt } from "./assembler.ts";
 import { CONTEXT_ALL, copyContext, encodeContext } from "./context.ts";
 import { continueWith, dispatchException, raiseRecord, unwind } from "./exceptions.ts";
+import { FIBERS } from "./fibers.ts";
+import { POOL_KERNEL32, POOL_NTDLL, WORKER } from "./thread_pool.ts";
 import { startThread } from "./thread_start.ts";
 
 /** The kernel's own functions see the kernel behind the call. */
@@ -67,11 +69,14 @@ const NTDLL: readonly DllFunction[] = [
     call.memory.setBytes(address, encodeContext(context, CONTEXT_ALL));
     own(call).replaced = true;
   }),
+  ...POOL_NTDLL,
   machineCode("NtCallbackReturn", 3, CALLBACK_RETURN),
   machineCode("ZwCallbackReturn", 3, CALLBACK_RETURN),
 ];
 
 const KERNEL32: readonly DllFunction[] = [
+  ...POOL_KERNEL32,
+  ...FIBERS,
   { ...stdcall("BaseThreadInitThunk", 1, (call, exitCode) => call.exitThread(exitCode)), head: CALL_START },
 ];
 
@@ -81,6 +86,7 @@ export const INTERNALS: Readonly<Record<string, readonly DllFunction[]>> = {
     machineCode("ExecuteHandler", 6, EXECUTE_HANDLER),
     machineCode("NestedExceptionHandler", 4, SEARCH_ON),
     machineCode("FinalExceptionHandler", 4, SEARCH_ON),
+    WORKER,
   ],
 };
 

@@ -4,14 +4,14 @@ import fc from "fast-check";
 import { InputError } from "../../core/ports.ts";
 import { need } from "../../tests/means.ts";
 import { put16, put32 } from "./bytes.ts";
-import { companionProgram } from "./companion.ts";
+import { explorerProgram } from "./system_programs.ts";
 import { Protect } from "./constants.ts";
 import { imagePages, parsePe } from "./pe.ts";
 
 const OPTIONAL = 0x98;
 
 function refusal(change: (bytes: Uint8Array) => Uint8Array | void): string {
-  const bytes = companionProgram();
+  const bytes = explorerProgram();
   const changed = change(bytes) ?? bytes;
   try {
     parsePe(changed, "x.exe");
@@ -24,7 +24,7 @@ function refusal(change: (bytes: Uint8Array) => Uint8Array | void): string {
 }
 
 Deno.test("a plain program is read", () => {
-  const pe = parsePe(companionProgram(), "x.exe");
+  const pe = parsePe(explorerProgram(), "x.exe");
   assert.equal(pe.imageBase, 0x0100_0000);
   assert.deepEqual(pe.sections.map((one) => [one.name, one.rva, one.fileSize]), [
     [".text", 0x1000, 0x1000],
@@ -57,14 +57,14 @@ Deno.test("what is no 32-bit program is refused in one line with the reason", ()
 });
 
 Deno.test("a section that runs past the end of the file is cut, its rest is zeros", () => {
-  const bytes = companionProgram().subarray(0, 0x1800);
+  const bytes = explorerProgram().subarray(0, 0x1800);
   const pages = imagePages(parsePe(bytes, "x.exe"));
   assert.equal(pages[1].bytes?.length, 0x800);
   assert.equal(pages[2].bytes, undefined);
 });
 
 Deno.test("odd raw pointers and sizes are taken by whole sectors", () => {
-  const bytes = companionProgram();
+  const bytes = explorerProgram();
   put32(bytes, OPTIONAL + 0xe0 + 16, 0x1f0);
   put32(bytes, OPTIONAL + 0xe0 + 20, 0x1010);
   const [text] = parsePe(bytes, "x.exe").sections;
@@ -72,7 +72,7 @@ Deno.test("odd raw pointers and sizes are taken by whole sectors", () => {
 });
 
 Deno.test("a file with sections below a page is mapped as it lies", () => {
-  const bytes = companionProgram();
+  const bytes = explorerProgram();
   put32(bytes, OPTIONAL + 0x20, 0x200);
   put32(bytes, OPTIONAL + 0x24, 0x200);
   const pages = imagePages(parsePe(bytes, "x.exe"));
@@ -83,7 +83,7 @@ Deno.test("a file with sections below a page is mapped as it lies", () => {
 Deno.test("any damage to a program gives pages or a refusal, never more", () => {
   const damage = fc.array(fc.tuple(fc.nat(0x1ff), fc.nat(255)), { minLength: 1, maxLength: 12 });
   fc.assert(fc.property(damage, fc.nat(0x3000), (changes, length) => {
-    const bytes = companionProgram().subarray(0, 0x3000 - length % 0x2f00);
+    const bytes = explorerProgram().subarray(0, 0x3000 - length % 0x2f00);
     for (const [at, value] of changes) if (at < bytes.length) bytes[at] = value;
     try {
       const pe = parsePe(bytes, "x.exe");

@@ -16,7 +16,7 @@ import type { KernelMemory } from "./kernel_memory.ts";
 import type { MemoryManager } from "./memory_manager.ts";
 import type { LoadedModule } from "./modules.ts";
 import { HandleTable } from "./objects.ts";
-import type { Waitable } from "./objects.ts";
+import type { MutexObject, Owner, Waitable } from "./objects.ts";
 import type { PeFile } from "./pe.ts";
 import type { Section } from "./sections.ts";
 import { Eprocess, Ethread, initializeList, insertTail, ProcessFlag, removeEntry } from "./structures.ts";
@@ -117,11 +117,12 @@ export interface Apc {
 }
 
 /** A thread. */
-export class Thread implements Waitable {
+export class Thread implements Waitable, Owner {
   readonly kind = "thread";
   readonly context: Context = newContext();
   readonly frames: CallFrame[] = [];
   readonly apcs: Apc[] = [];
+  readonly owned = new Set<MutexObject>();
   suspendCount = 0;
   waiting: WaitBlock | undefined;
   /** Result of a wait that is over, until the thread is resumed with it. */

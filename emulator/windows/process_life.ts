@@ -14,7 +14,6 @@ import { newContext } from "./context.ts";
 import { imageSection } from "./dll_registry.ts";
 import type { Kernel } from "./kernel.ts";
 import { MemoryManager } from "./memory_manager.ts";
-import { MutexObject } from "./objects.ts";
 import { Directory, parsePe } from "./pe.ts";
 import type { PeFile } from "./pe.ts";
 import {
@@ -41,6 +40,8 @@ const MIN_FRAMES = 512;
 const PEB_PAGE = 0x7ffdf;
 const RELOCATIONS_STRIPPED = 1;
 const MAX_STACK = 0x1000_0000;
+/** TEB.FiberData of a thread that is no fiber: the version of the OS/2 subsystem. */
+const NO_FIBER = 0x1e00;
 
 /** What a process is made from. */
 export interface ProcessOptions {
@@ -52,6 +53,8 @@ export interface ProcessOptions {
   readonly ofSample: boolean;
   readonly suspended?: boolean;
   readonly environment: ReadonlyMap<string, string>;
+  /** Current directory; the desktop's when absent. */
+  readonly directory?: string;
   readonly pid?: number;
 }
 
@@ -83,6 +86,7 @@ export function createProcess(kernel: Kernel, options: ProcessOptions): Thread |
   const process = new Process(identity, eprocess, ofSample);
   process.handles.open({ kind: "directory" });
   for (const [key, value] of options.environment) process.environment.set(key, value);
+  if (options.directory !== undefined) process.currentDirectory = options.directory;
   const vads = new VadTree(kernel.memory, eprocess + Eprocess.vadRoot);
   const manager = new MemoryManager(kernel, space, vads, !pe.nxCompatible);
   manager.onEntryChanged = (va) => kernel.entryChanged(process, va);
@@ -260,6 +264,7 @@ export function createThread(kernel: Kernel, process: Process, options: ThreadOp
     put32(bytes, Teb.exceptionList, 0xffffffff);
     put32(bytes, Teb.stackBase, stack.high);
     put32(bytes, Teb.stackLimit, stack.limit);
+    put32(bytes, Teb.fiberData, NO_FIBER);
     put32(bytes, Teb.self, teb);
     put32(bytes, Teb.peb, peb);
     put32(bytes, Teb.currentLocale, 0x409);
@@ -309,7 +314,7 @@ export function endThread(kernel: Kernel, thread: Thread, exitCode: number): voi
   thread.waiting = undefined;
   thread.frames.length = 0;
   const { process } = thread;
-  for (const object of kernel.names.values()) if (object instanceof MutexObject) object.abandon(thread.tid);
+  abandonMutexes(thread);
   kernel.threads.splice(kernel.threads.indexOf(thread), 1);
   process.threads.splice(process.threads.indexOf(thread), 1);
   if (process.threads.length === 0) {
@@ -323,6 +328,11 @@ export function endThread(kernel: Kernel, thread: Thread, exitCode: number): voi
     if (isCurrent) kernel.switchToSystem();
   }
   destroyEthread(kernel.memory, thread);
+}
+
+function abandonMutexes(thread: Thread): void {
+  for (const mutex of thread.owned) mutex.abandon();
+  thread.owned.clear();
 }
 
 function freeRange(manager: MemoryManager, address: number): void {
@@ -339,6 +349,7 @@ export function endProcess(kernel: Kernel, process: Process, exitCode: number, c
     thread.exitCode = exitCode >>> 0;
     thread.waiting = undefined;
     thread.frames.length = 0;
+    abandonMutexes(thread);
     kernel.threads.splice(kernel.threads.indexOf(thread), 1);
   }
   markExiting(kernel.memory, process, kernel.clock.systemTime);

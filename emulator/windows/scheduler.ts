@@ -6,10 +6,10 @@
  * @module
  */
 import { copyContext, newContext } from "./context.ts";
-import { pollWait, resumeWait } from "./invocation.ts";
+import { resumeWait } from "./invocation.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Thread } from "./process.ts";
-import { nextDeadline } from "./wait.ts";
+import { nextDeadline, pollWait } from "./wait.ts";
 
 /** Instructions a thread has before the next one's turn. */
 const QUANTUM = 100_000;
@@ -71,7 +71,8 @@ export class Scheduler {
 
   /** The next thread in turn that can run, after the current one. */
   private choose(): Thread | undefined {
-    const { threads } = this.kernel;
+    const { threads, timers, clock } = this.kernel;
+    timers.expire(clock.now);
     for (let i = 1; i <= threads.length; i++) {
       const index = (this.lastIndex + i) % threads.length;
       const thread = threads[index];

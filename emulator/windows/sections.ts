@@ -27,7 +27,7 @@ export class Section implements KernelObject {
     readonly pages: number,
     readonly protect: number,
     readonly protects?: Uint8Array,
-    private readonly onFree?: () => void,
+    public onFree?: () => void,
   ) {
     this.frames = new Uint32Array(pages);
   }

@@ -117,6 +117,7 @@ export const Teb = {
   exceptionList: 0x00,
   stackBase: 0x04,
   stackLimit: 0x08,
+  fiberData: 0x10,
   self: 0x18,
   clientId: 0x20,
   tlsPointer: 0x2c,

@@ -5,13 +5,13 @@
  * @module
  */
 import { InputError } from "../../core/ports.ts";
-import type { KernelObject, SystemServices, VirtualMemory } from "./api.ts";
+import type { Module, ProcessOptions, SystemServices, ThreadInfo, VirtualMemory } from "./api.ts";
 import { ProcessVirtual } from "./api_call.ts";
 import { pagesOf } from "./bytes.ts";
 import { applyContext, CONTEXT_ALL, encodeContext } from "./context.ts";
 import { absolutePath } from "./files.ts";
 import type { Kernel } from "./kernel.ts";
-import { EventObject, MutexObject, SemaphoreObject } from "./objects.ts";
+import { MAX_APCS, ObjectServices, Win32 } from "./object_services.ts";
 import { Process, Thread } from "./process.ts";
 import { createProcess, createThread, endProcess, endThread } from "./process_life.ts";
 import { imageSection } from "./dll_registry.ts";
@@ -21,39 +21,13 @@ import { GuestFault } from "./user_memory.ts";
 import { Mm } from "./vad.ts";
 import { resolve } from "./wait.ts";
 
-const MAX_NAMES = 4096;
-const MAX_APCS = 1024;
+const MAX_SUSPENSIONS = 127;
 const MAX_VECTORED = 256;
 const STILL_ACTIVE = 0x103;
 const SEC_IMAGE = 0x100_0000;
-const Win32 = {
-  fileNotFound: 2,
-  accessDenied: 5,
-  invalidHandle: 6,
-  notEnoughMemory: 8,
-  badExeFormat: 193,
-  alreadyExists: 183,
-  invalidParameter: 87,
-} as const;
-
+const CURRENT_PROCESS = 0xffffffff;
 /** See {@link SystemServices}; made for one thread. */
-export class Services implements SystemServices {
-  constructor(private readonly kernel: Kernel, private readonly thread: Thread) {}
-
-  private get caller(): Process {
-    return this.thread.process;
-  }
-
-  private fail<T>(error: number, result: T): T {
-    const { memory } = this.caller.user!;
-    memory.setU32(this.thread.teb + 0x34, error);
-    return result;
-  }
-
-  private object(handle: number): KernelObject | undefined {
-    return resolve(this.thread, handle);
-  }
-
+export class Services extends ObjectServices implements SystemServices {
   private processOf(handle: number): Process | undefined {
     const object = this.object(handle);
     return object instanceof Process && object.user && object.exitCode === undefined ? object : undefined;
@@ -62,10 +36,6 @@ export class Services implements SystemServices {
   private threadOf(handle: number): Thread | undefined {
     const object = this.object(handle);
     return object instanceof Thread ? object : undefined;
-  }
-
-  private open(object: KernelObject): number {
-    return this.caller.handles.open(object) || this.fail(Win32.notEnoughMemory, 0);
   }
 
   createThread(start: number, parameter: number, stackSize: number, suspended: boolean, process?: number) {
@@ -85,7 +55,7 @@ export class Services implements SystemServices {
     return { handle: this.open(thread), tid: thread.tid };
   }
 
-  createProcess(image: string, commandLine: string, suspended: boolean) {
+  createProcess(image: string, commandLine: string, suspended: boolean, options: ProcessOptions = {}) {
     const path = absolutePath(image, this.caller.currentDirectory);
     const bytes = this.kernel.files.read(path);
     if (!bytes) return this.fail(Win32.fileNotFound, undefined);
@@ -99,7 +69,8 @@ export class Services implements SystemServices {
         parentPid: this.caller.pid,
         ofSample: this.thread.ofSample,
         suspended,
-        environment: this.caller.environment,
+        environment: options.environment ?? this.caller.environment,
+        directory: this.absolute(options.directory ?? this.caller.currentDirectory),
       });
     } catch (error) {
       if (error instanceof InputError) return this.fail(Win32.badExeFormat, undefined);
@@ -116,9 +87,44 @@ export class Services implements SystemServices {
     return process.user ? this.open(process) : this.fail(Win32.accessDenied, 0);
   }
 
+  openThread(tid: number): number {
+    const thread = this.kernel.threads.find((one) => one.tid === tid);
+    return thread ? this.open(thread) : this.fail(Win32.invalidParameter, 0);
+  }
+
   processId(handle: number): number {
     const object = this.object(handle);
     return object instanceof Process ? object.pid : 0;
+  }
+
+  threadInfo(handle: number): ThreadInfo | undefined {
+    const thread = this.threadOf(handle);
+    if (!thread) return undefined;
+    const { tid, teb, start, suspendCount, process: { pid } } = thread;
+    return { tid, pid, teb, start, suspendCount, exitCode: thread.exitCode };
+  }
+
+  threads() {
+    return this.kernel.threads.map(({ tid, process: { pid } }) => ({ tid, pid }));
+  }
+
+  modulesOf(pid: number): readonly Module[] | undefined {
+    const process = this.kernel.processes.find((one) => one.pid === pid && one.exitCode === undefined);
+    return process?.user && process.modules;
+  }
+
+  pebOf(handle: number): number {
+    return this.processOf(handle)?.user?.peb ?? 0;
+  }
+
+  suspendProcess(handle: number, suspend: boolean): boolean {
+    const process = this.processOf(handle);
+    if (!process) return this.fail(Win32.invalidHandle, false);
+    for (const thread of process.threads) {
+      if (suspend) thread.suspendCount = Math.min(thread.suspendCount + 1, MAX_SUSPENSIONS);
+      else if (thread.suspendCount > 0) thread.suspendCount--;
+    }
+    return true;
   }
 
   terminateProcess(handle: number, code: number): boolean {
@@ -143,7 +149,9 @@ export class Services implements SystemServices {
 
   suspendThread(handle: number): number {
     const thread = this.threadOf(handle);
-    if (!thread?.alive || thread.suspendCount >= 127) return this.fail(Win32.invalidHandle, 0xffffffff);
+    if (!thread?.alive || thread.suspendCount >= MAX_SUSPENSIONS) {
+      return this.fail(Win32.invalidHandle, 0xffffffff);
+    }
     return thread.suspendCount++;
   }
 
@@ -207,104 +215,45 @@ export class Services implements SystemServices {
     });
   }
 
-  createSection(size: number, protect: number, file?: string): number {
+  createSection(size: number, protect: number, file?: string, name = ""): number {
+    return this.named(name, "section", () => this.makeSection(size, protect, file), (made) => made.release());
+  }
+
+  /** A section that nobody has a handle to yet; undefined, with last error set, when it cannot be made. */
+  private makeSection(size: number, protect: number, file?: string): Section | undefined {
     const { kernel } = this;
-    if (file !== undefined && protect & SEC_IMAGE) return this.createImageSection(file);
+    if (file !== undefined && protect & SEC_IMAGE) return this.makeImageSection(file);
     const content = file === undefined ? undefined : kernel.files.read(this.absolute(file));
-    if (file !== undefined && !content) return this.fail(Win32.fileNotFound, 0);
+    if (file !== undefined && !content) return this.fail(Win32.fileNotFound, undefined);
     const bytes = size === 0 ? content?.length ?? 0 : size;
     const code = toMm(protect & 0xff);
-    if (bytes === 0 || code === undefined) return this.fail(Win32.invalidParameter, 0);
+    if (bytes === 0 || code === undefined) return this.fail(Win32.invalidParameter, undefined);
     const pages = pagesOf(bytes);
-    if (!kernel.ledger.charge(pages)) return this.fail(Win32.notEnoughMemory, 0);
+    if (!kernel.ledger.charge(pages)) return this.fail(Win32.notEnoughMemory, undefined);
     const section = new Section(kernel.domain, kernel.frames, pages, code & ~Mm.committed, undefined, () => {
       kernel.ledger.used -= pages;
     });
     for (let page = 0; content && page < pagesOf(Math.min(content.length, bytes)); page++) {
       section.fill(page, content.subarray(page * 4096, (page + 1) * 4096));
     }
-    const handle = this.open(section);
-    section.release();
-    return handle;
+    return section;
   }
 
-  private createImageSection(file: string): number {
+  private makeImageSection(file: string): Section | undefined {
     const { kernel } = this;
     const bytes = kernel.files.read(this.absolute(file));
-    if (!bytes) return this.fail(Win32.fileNotFound, 0);
+    if (!bytes) return this.fail(Win32.fileNotFound, undefined);
     try {
-      const section = imageSection(kernel.domain, kernel.frames, bytes, file);
-      if (!section) return this.fail(Win32.notEnoughMemory, 0);
-      const handle = this.open(section);
-      section.release();
-      return handle;
+      return imageSection(kernel.domain, kernel.frames, bytes, file) ??
+        this.fail(Win32.notEnoughMemory, undefined);
     } catch (error) {
-      if (error instanceof InputError) return this.fail(Win32.badExeFormat, 0);
+      if (error instanceof InputError) return this.fail(Win32.badExeFormat, undefined);
       throw error;
     }
   }
 
   private absolute(path: string): string {
     return absolutePath(path, this.caller.currentDirectory);
-  }
-
-  /** Opens the object of that name and kind, or makes it. Last error tells which. */
-  private named(name: string, kind: string, make: () => KernelObject): number {
-    if (name === "") return this.open(make());
-    const key = name.toLowerCase();
-    const known = this.kernel.names.get(key);
-    if (known) {
-      if (known.kind !== kind) return this.fail(Win32.invalidHandle, 0);
-      return this.fail(Win32.alreadyExists, this.caller.handles.open(known));
-    }
-    if (this.kernel.names.size >= MAX_NAMES) return this.fail(Win32.notEnoughMemory, 0);
-    const object = make();
-    this.kernel.names.set(key, object);
-    return this.fail(0, this.open(object));
-  }
-
-  createEvent(manual: boolean, initial: boolean, name: string): number {
-    return this.named(name, "event", () => new EventObject(manual, initial));
-  }
-
-  setEvent(handle: number, signalled: boolean): boolean {
-    const object = this.object(handle);
-    if (!(object instanceof EventObject)) return this.fail(Win32.invalidHandle, false);
-    object.signalled = signalled;
-    return true;
-  }
-
-  createMutex(owned: boolean, name: string): number {
-    return this.named(name, "mutex", () => {
-      const mutex = new MutexObject();
-      if (owned) mutex.acquire(this.thread.tid);
-      return mutex;
-    });
-  }
-
-  releaseMutex(handle: number): boolean {
-    const object = this.object(handle);
-    if (!(object instanceof MutexObject)) return this.fail(Win32.invalidHandle, false);
-    return object.release(this.thread.tid) || this.fail(288, false);
-  }
-
-  createSemaphore(count: number, maximum: number, name: string): number {
-    if (maximum === 0 || count > maximum) return this.fail(Win32.invalidParameter, 0);
-    return this.named(name, "semaphore", () => new SemaphoreObject(count, maximum));
-  }
-
-  releaseSemaphore(handle: number, count: number): number | undefined {
-    const object = this.object(handle);
-    if (!(object instanceof SemaphoreObject)) return this.fail(Win32.invalidHandle, undefined);
-    if (count === 0 || object.count + count > object.maximum) return this.fail(298, undefined);
-    const before = object.count;
-    object.count += count;
-    return before;
-  }
-
-  duplicate(handle: number): number {
-    const object = this.object(handle);
-    return object ? this.open(object) : this.fail(Win32.invalidHandle, 0);
   }
 
   addVectoredHandler(first: boolean, address: number): number {
@@ -332,11 +281,20 @@ export class Services implements SystemServices {
     return before;
   }
 
+  duplicate(handle: number, from = CURRENT_PROCESS, to = CURRENT_PROCESS): number {
+    const [source, target] = [this.processOf(from), this.processOf(to)];
+    const object = source && resolve(this.thread, handle, source);
+    if (!object || !target) return this.fail(Win32.invalidHandle, 0);
+    return target.handles.open(object) || this.fail(Win32.notEnoughMemory, 0);
+  }
+
   processes() {
     return this.kernel.processes.filter((one) => one.exitCode === undefined).map((one) => ({
       pid: one.pid,
       parentPid: one.identity.parentPid,
       name: one.identity.name,
+      path: one.identity.path,
+      threads: one.threads.length,
     }));
   }
 }

@@ -9,7 +9,7 @@ import { Wait } from "./constants.ts";
 import type { Kernel } from "./kernel.ts";
 import { isWaitable } from "./objects.ts";
 import type { Waitable } from "./objects.ts";
-import type { Thread, WaitBlock } from "./process.ts";
+import type { Process, Thread, WaitBlock } from "./process.ts";
 
 const INFINITE = 0xffffffff;
 const NANOSECONDS = 1e6;
@@ -32,11 +32,15 @@ export function waitObjects(thread: Thread, handles: readonly number[]): Waitabl
   return objects;
 }
 
-/** Pseudo handles name the caller. */
-export function resolve(thread: Thread, handle: number): KernelObject | undefined {
-  if (handle === 0xffffffff) return thread.process;
+/** What a handle stands for, of the thread's process or another; pseudo handles name the caller. */
+export function resolve(
+  thread: Thread,
+  handle: number,
+  process: Process = thread.process,
+): KernelObject | undefined {
+  if (handle === 0xffffffff) return process;
   if (handle === 0xfffffffe) return thread;
-  return thread.process.handles.get(handle);
+  return process.handles.get(handle);
 }
 
 const SIGNALLED: Waitable = { kind: "signalled", isSignalled: () => true, acquire: () => {} } as Waitable;
@@ -47,27 +51,37 @@ export function tryWait(kernel: Kernel, thread: Thread, wait: WaitBlock): number
   if (wait.alertable && thread.apcs.length > 0) return Wait.ioCompletion;
   if (objects.length > 0) {
     if (all) {
-      if (objects.every((object) => object.isSignalled(thread.tid))) {
-        for (const object of objects) object.acquire(thread.tid);
-        return Wait.object0;
+      if (objects.every((object) => object.isSignalled(thread))) {
+        const abandoned = objects.map((object) => object.acquire(thread)).indexOf(true);
+        return abandoned < 0 ? Wait.object0 : Wait.abandoned0 + abandoned;
       }
     } else {
-      const index = objects.findIndex((object) => object.isSignalled(thread.tid));
-      if (index >= 0) {
-        objects[index].acquire(thread.tid);
-        return Wait.object0 + index;
-      }
+      const index = objects.findIndex((object) => object.isSignalled(thread));
+      if (index >= 0) return (objects[index].acquire(thread) ? Wait.abandoned0 : Wait.object0) + index;
     }
   }
   if (kernel.clock.now < deadline) return undefined;
   return objects.length > 0 ? Wait.timeout : 0;
 }
 
-/** Earliest deadline of all waiting threads; Infinity when there is none. */
+/** When the next wait can end by time alone: its deadline, a timer; Infinity when none can. */
 export function nextDeadline(kernel: Kernel): number {
   let next = Infinity;
-  for (const thread of kernel.threads) {
-    if (thread.waiting && thread.suspendCount === 0) next = Math.min(next, thread.waiting.deadline);
+  for (const { waiting, suspendCount } of kernel.threads) {
+    if (!waiting || suspendCount > 0) continue;
+    const dues = waiting.objects.map((object) => object.due ?? Infinity);
+    next = Math.min(next, waiting.deadline, ...dues, waiting.alertable ? kernel.timers.nextApc : Infinity);
   }
   return next;
+}
+
+/** Lets a waiting thread go on when its wait is over; APCs of an alertable wait run first. */
+export function pollWait(kernel: Kernel, thread: Thread): boolean {
+  const { waiting } = thread;
+  if (!waiting) return true;
+  const result = tryWait(kernel, thread, waiting);
+  if (result === undefined) return false;
+  thread.waiting = undefined;
+  thread.wakeValue = result;
+  return true;
 }

@@ -54,6 +54,7 @@ const PROGRAMS: Record<string, readonly string[]> = {
   kernel: [],
   native: [],
   desktop: [],
+  threads: [],
   runtime: ["two words", 'a"b'],
 };
 

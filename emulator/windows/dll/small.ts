@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** comctl32, comdlg32, version, winmm, psapi, crypt32: a few functions each. @module */
 import { Buffer } from "node:buffer";
-import type { ApiCall, DllDefinition, Module } from "../api.ts";
+import type { ApiCall, DllDefinition } from "../api.ts";
 import { both, constant, define } from "./define.ts";
 import comctl32Names from "./known/comctl32.json" with { type: "json" };
 import comdlg32Names from "./known/comdlg32.json" with { type: "json" };
@@ -9,7 +9,7 @@ import crypt32Names from "./known/crypt32.json" with { type: "json" };
 import psapiNames from "./known/psapi.json" with { type: "json" };
 import versionNames from "./known/version.json" with { type: "json" };
 import winmmNames from "./known/winmm.json" with { type: "json" };
-import { moduleOf } from "./kernel32/module.ts";
+import { processStatus } from "./kernel32/process_status.ts";
 import { resourceData } from "./kernel32/resource.ts";
 import { comctlOrdinals } from "./ordinals.ts";
 import { Win32 } from "./shared/errors.ts";
@@ -151,92 +151,11 @@ export const winmm: DllDefinition = define({
   ],
 });
 
-function modulePath(
-  call: ApiCall,
-  module: number,
-  buffer: number,
-  capacity: number,
-  wide: boolean,
-  whole: boolean,
-) {
-  const found = moduleOf(call, module);
-  if (!found || capacity === 0) return call.fail(Win32.invalidHandle);
-  const value = (whole ? found.path : found.name).slice(0, capacity - 1);
-  store(call, buffer, value, wide);
-  return value.length;
-}
-
-function listModules(
-  call: ApiCall,
-  modules: readonly Module[],
-  buffer: number,
-  size: number,
-  needed: number,
-) {
-  modules.slice(0, size >>> 2).forEach((module, i) => call.memory.setU32(buffer + 4 * i, module.base));
-  call.memory.setU32(needed, 4 * modules.length);
-  return 1;
-}
-
 export const psapi: DllDefinition = define({
   name: "psapi.dll",
   base: 0x73c00000,
   known: psapiNames,
-  handlers: [
-    both({
-      GetModuleFileNameEx: (wide) => (call, _process, module, buffer, capacity) =>
-        modulePath(call, module, buffer, capacity, wide, true),
-      GetModuleBaseName: (wide) => (call, _process, module, buffer, capacity) =>
-        modulePath(call, module, buffer, capacity, wide, false),
-      GetProcessImageFileName: (wide) => (call, _process, buffer, capacity) =>
-        fill(call, buffer, capacity, call.imagePath.replace(/^[a-z]:/i, "\\Device\\HarddiskVolume2"), wide),
-      GetMappedFileName: (wide) => (call, _process, address, buffer, capacity) => {
-        const module = call.modules.at(address);
-        if (!module) return call.fail(Win32.invalidParameter);
-        return fill(
-          call,
-          buffer,
-          capacity,
-          module.path.replace(/^[a-z]:/i, "\\Device\\HarddiskVolume2"),
-          wide,
-        );
-      },
-    }),
-    {
-      EnumProcesses: (call, buffer, size, needed) => {
-        const pids = call.system.processes().map((process) => process.pid).slice(0, size >>> 2);
-        pids.forEach((pid, i) => call.memory.setU32(buffer + 4 * i, pid));
-        call.memory.setU32(needed, 4 * pids.length);
-        return 1;
-      },
-      EnumProcessModules: (call, process, buffer, size, needed) => {
-        if (call.system.processId(process) !== call.pid) return call.fail(Win32.partialCopy);
-        return listModules(call, call.modules.all(), buffer, size, needed);
-      },
-      EnumProcessModulesEx: (call, process, buffer, size, needed) => {
-        if (call.system.processId(process) !== call.pid) return call.fail(Win32.partialCopy);
-        return listModules(call, call.modules.all(), buffer, size, needed);
-      },
-      GetModuleInformation: (call, _process, module, buffer) => {
-        const found = moduleOf(call, module);
-        if (!found) return call.fail(Win32.invalidHandle);
-        [found.base, found.size, found.entryPoint].forEach((value, i) =>
-          call.memory.setU32(buffer + 4 * i, value)
-        );
-        return 1;
-      },
-      GetProcessMemoryInfo: (call, _process, buffer, size) => {
-        const counters = [40, 1210, 4943872, 4882432, 98304, 98304, 4096, 4096, 1830912, 1900544];
-        counters.slice(0, size >>> 2).forEach((value, i) => call.memory.setU32(buffer + 4 * i, value));
-        return 1;
-      },
-      EmptyWorkingSet: () => 1,
-      EnumDeviceDrivers: (call, _buffer, _size, needed) => {
-        call.memory.setU32(needed, 0);
-        return 1;
-      },
-    },
-  ],
+  handlers: [processStatus],
 });
 
 const BASE64 = 1;

@@ -8,7 +8,7 @@ import type { EmulationEnd } from "../../../core/ports.ts";
 import { createXenModel, machineFramesFor } from "../../hypervisor/mod.ts";
 import { assembleProgram, loadAssembler } from "../../samples/assemble.ts";
 import { dlls } from "../dll/mod.ts";
-import { companionProgram } from "../companion.ts";
+import { explorerProgram } from "../system_programs.ts";
 import { WindowsGuest } from "../guest.ts";
 import { Kernel } from "../kernel.ts";
 import type { Process } from "../process.ts";
@@ -24,7 +24,7 @@ function newDomain(guestFrames = FRAMES) {
 export function bootKernel(guestFrames = FRAMES): { kernel: Kernel; process: Process } {
   const kernel = new Kernel(newDomain(guestFrames), dlls);
   const thread = createProcess(kernel, {
-    bytes: companionProgram(),
+    bytes: explorerProgram(),
     name: "test.exe",
     path: "C:\\test.exe",
     commandLine: "test.exe",

@@ -154,6 +154,8 @@ function seek(call: ApiCall, handle: number, distance: number, method: number): 
 
 const signed = (low: number, high: number) => (high | 0) * 0x1_0000_0000 + low;
 
+const DUPLICATE_CLOSE_SOURCE = 1;
+
 /** Closes any handle, with what a file needs. */
 export function closeHandle(call: ApiCall, handle: number): boolean {
   const object = call.handles.get(handle);
@@ -161,11 +163,18 @@ export function closeHandle(call: ApiCall, handle: number): boolean {
   return call.handles.close(handle);
 }
 
-function mapping(call: ApiCall, handle: number, protect: number, high: number, low: number) {
+function mapping(
+  call: ApiCall,
+  handle: number,
+  protect: number,
+  high: number,
+  low: number,
+  name: string,
+) {
   if (high > 0 || low > 0x40000000) return call.fail(Win32.notEnoughMemory);
   if (handle === INVALID) {
     if (low === 0) return call.fail(Win32.invalidParameter);
-    return call.system.createSection(low, protect);
+    return call.system.createSection(low, protect, undefined, name);
   }
   const file = fileOf(call, handle);
   if (!file) return call.fail(Win32.invalidHandle);
@@ -175,7 +184,7 @@ function mapping(call: ApiCall, handle: number, protect: number, high: number, l
   }
   file.node.dirty = true;
   flush(call, file.node);
-  return call.system.createSection(low || file.node.size, protect, file.node.path);
+  return call.system.createSection(low || file.node.size, protect, file.node.path, name);
 }
 
 /** FILE_MAP_… to a page protection. */
@@ -211,27 +220,10 @@ export const file: Handlers = {
       return error ? call.fail(error) : 1;
     },
     CreateFileMapping: (wide) => (call, file, _security, protect, high, low, name) => {
-      const label = text(call, name, wide, 260);
-      if (!label) return mapping(call, file, protect, high, low);
-      // Named sections live as long as the process: a second creation finds the first.
-      const named = call.state("named-sections", () => new Map<string, number>());
-      const known = named.get(label);
-      if (known !== undefined) {
-        call.lastError = Win32.alreadyExists;
-        return call.system.duplicate(known);
-      }
-      const made = mapping(call, file, protect, high, low);
-      if (made) {
-        named.set(label, call.system.duplicate(made));
-        call.lastError = 0;
-      }
-      return made;
+      return mapping(call, file, protect, high, low, text(call, name, wide, 260));
     },
-    OpenFileMapping: (wide) => (call, _access, _inherit, name) => {
-      const named = call.state("named-sections", () => new Map<string, number>());
-      const known = named.get(text(call, name, wide, 260));
-      return known === undefined ? call.fail(Win32.fileNotFound) : call.system.duplicate(known);
-    },
+    OpenFileMapping: (wide) => (call, _access, _inherit, name) =>
+      call.system.openNamed(text(call, name, wide, 260), "section"),
     CopyFile: (wide) => (call, from, to, failIfThere) => {
       const source = fullPath(call, text(call, from, wide, 1024));
       const target = fullPath(call, text(call, to, wide, 1024));
@@ -375,13 +367,14 @@ export const file: Handlers = {
     if (handle === INVALID || handle === 0xfffffffe) return 1;
     return closeHandle(call, handle) ? 1 : call.fail(Win32.invalidHandle);
   },
-  DuplicateHandle: (call, _from, handle, _to, result, _access, _inherit, options) => {
-    const copy = call.system.duplicate(handle);
+  DuplicateHandle: (call, from, handle, to, result, _access, _inherit, options) => {
+    const copy = call.system.duplicate(handle, from, to);
     if (copy === 0) return call.fail(Win32.invalidHandle);
-    const object = call.handles.get(handle);
+    const own = call.system.processId(from) === call.pid;
+    const object = own ? call.handles.get(handle) : undefined;
     if (object?.kind === "file") (object as FileObject).node.handles++;
     if (result) call.memory.setU32(result, copy);
-    if (options & 1) closeHandle(call, handle);
+    if (own && options & DUPLICATE_CLOSE_SOURCE) closeHandle(call, handle);
     return 1;
   },
   GetHandleInformation: (call, handle, flags) => {

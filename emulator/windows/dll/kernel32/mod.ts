@@ -12,6 +12,7 @@ import { locale } from "./locale.ts";
 import { memory } from "./memory.ts";
 import { module } from "./module.ts";
 import { process } from "./process.ts";
+import { kernelProcessStatus } from "./process_status.ts";
 import { resource } from "./resource.ts";
 import { string } from "./string.ts";
 import { sync } from "./sync.ts";
@@ -79,6 +80,7 @@ export const kernel32: DllDefinition = define({
     memory,
     module,
     process,
+    kernelProcessStatus,
     resource,
     string,
     sync,

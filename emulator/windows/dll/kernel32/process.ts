@@ -35,7 +35,24 @@ function locate(call: ApiCall, name: string): string | undefined {
   return folders.map((folder) => fullPath(call, folder + withSuffix)).find((path) => call.files.exists(path));
 }
 
+/** Flags of CreateProcess. */
+const DEBUG = 3;
 const CREATE_SUSPENDED = 4;
+const UNICODE_ENVIRONMENT = 0x400;
+const MAX_VARIABLES = 1024;
+
+/** An environment block: NAME=value, each with its zero, an empty one at the end. */
+function environmentBlock(call: ApiCall, address: number, wide: boolean): Map<string, string> {
+  const variables = new Map<string, string>();
+  for (let at = address; variables.size < MAX_VARIABLES;) {
+    const entry = text(call, at, wide, 32767);
+    if (entry === "") break;
+    const middle = entry.indexOf("=", 1);
+    if (middle > 0) variables.set(entry.slice(0, middle), entry.slice(middle + 1));
+    at += (entry.length + 1) * (wide ? 2 : 1);
+  }
+  return variables;
+}
 
 function create(
   call: ApiCall,
@@ -43,9 +60,15 @@ function create(
   application: number,
   line: number,
   flags: number,
+  environment: number,
+  directory: number,
   info: number,
 ) {
   flushAll(call);
+  if (flags & DEBUG) {
+    call.missing("CreateProcess with DEBUG_PROCESS");
+    return call.fail(Win32.notSupported);
+  }
   const commandLine = text(call, line, wide, 32767);
   const named = text(call, application, wide, 1024);
   const wanted = named || programOf(call, commandLine);
@@ -54,8 +77,14 @@ function create(
     fullPath(call, image),
     commandLine || `"${named}"`,
     (flags & CREATE_SUSPENDED) !== 0,
+    {
+      environment: environment
+        ? environmentBlock(call, environment, (flags & UNICODE_ENVIRONMENT) !== 0)
+        : undefined,
+      directory: text(call, directory, wide, 1024) || undefined,
+    },
   );
-  if (!made) return call.fail(call.lastError || Win32.fileNotFound);
+  if (!made) return 0;
   [made.process, made.thread, made.pid, made.tid].forEach((value, i) =>
     call.memory.setU32(info + 4 * i, value)
   );
@@ -96,25 +125,24 @@ const times = (call: ApiCall, ...targets: number[]) =>
 
 export const process: Handlers = {
   ...both({
-    CreateProcess: (wide) => (call, app, line, _pa, _ta, _inherit, flags, _env, _dir, _startup, info) =>
-      create(call, wide, app, line, flags, info),
+    CreateProcess: (wide) => (call, app, line, _pa, _ta, _inherit, flags, env, dir, _startup, info) =>
+      create(call, wide, app, line, flags, env, dir, info),
     GetStartupInfo: (wide) => (call, info) => startupInfo(call, wide, info),
     GetCommandLine: (wide) => (call) => commandLinePointer(call, wide),
     QueryFullProcessImageName: (wide) => (call, process, _flags, buffer, size) => {
       const pid = call.system.processId(process);
       if (pid === 0) return call.fail(Win32.invalidHandle);
-      const found = call.system.processes().find((other) => other.pid === pid);
-      const path = pid === call.pid ? call.imagePath : `C:\\Windows\\System32\\${found?.name ?? ""}`;
+      const path = call.system.processes().find((other) => other.pid === pid)?.path ?? "";
       const capacity = call.memory.u32(size);
       if (path.length >= capacity) return call.fail(Win32.insufficientBuffer);
       call.memory.setU32(size, fill(call, buffer, capacity, path, wide));
       return 1;
     },
   }),
-  CreateProcessInternalA: (call, _token, app, line, _pa, _ta, _inherit, flags, _env, _dir, _startup, info) =>
-    create(call, false, app, line, flags, info),
-  CreateProcessInternalW: (call, _token, app, line, _pa, _ta, _inherit, flags, _env, _dir, _startup, info) =>
-    create(call, true, app, line, flags, info),
+  CreateProcessInternalA: (call, _token, app, line, _pa, _ta, _inherit, flags, env, dir, _startup, info) =>
+    create(call, false, app, line, flags, env, dir, info),
+  CreateProcessInternalW: (call, _token, app, line, _pa, _ta, _inherit, flags, env, dir, _startup, info) =>
+    create(call, true, app, line, flags, env, dir, info),
   WinExec: (call, line) => {
     const made = run(call, text(call, line, false, 32767));
     if (!made) return 2;
@@ -141,14 +169,10 @@ export const process: Handlers = {
       call.exitProcess(code);
       return 1;
     }
-    return call.system.terminateProcess(process, code) ? 1 : call.fail(Win32.invalidHandle);
+    return call.system.terminateProcess(process, code) ? 1 : 0;
   },
   OpenProcess: (call, _access, _inherit, pid) =>
-    pid === 0 ? call.fail(Win32.invalidParameter) : call.system.openProcess(pid) || call.fail(
-      call.system.processes().some((process) => process.pid === pid)
-        ? Win32.accessDenied
-        : Win32.invalidParameter,
-    ),
+    pid === 0 ? call.fail(Win32.invalidParameter) : call.system.openProcess(pid),
   GetExitCodeProcess: (call, process, code) => {
     if (call.system.processId(process) === 0) return call.fail(Win32.invalidHandle);
     call.memory.setU32(code, call.system.exitCode(process) ?? STILL_ACTIVE);

@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/** kernel32: waiting, events, mutexes, semaphores, timers, one-time initialisation, thread pool. @module */
-import type { ApiCall, HandlerResult, KernelObject, Request } from "../../api.ts";
-import { both, constant, type Handlers, invoke } from "../define.ts";
+/** kernel32: waiting, events, mutexes, semaphores, timers, completion ports, one-time initialisation. @module */
+import type { ApiCall, Handler, HandlerResult, Request } from "../../api.ts";
+import { readU64 } from "../code.ts";
+import { alias, both, type Handlers, invoke } from "../define.ts";
 import { Win32 } from "../shared/errors.ts";
 import { text } from "../shared/text.ts";
 
-const INFINITE = 0xffffffff;
+const INVALID = 0xffffffff;
+const WAIT_TIMEOUT = 0x102;
 const WAIT_FAILED = 0xffffffff;
 const MAX_HANDLES = 64;
 
-/** Objects of the DLLs are always signalled; only the kernel's are waited for. */
-const ALWAYS_READY = new Set(["file", "console", "pipe", "find", "timer", "mapping", "snapshot", "registry"]);
-
-interface TimerObject extends KernelObject {
-  readonly kind: "timer";
-  due: number;
-}
-
-/** Waits as WaitForMultipleObjects does. */
+/** Waits as WaitForMultipleObjects does. What cannot be waited for (files, consoles) is always signalled. */
 export function* waitFor(
   call: ApiCall,
   handles: readonly number[],
@@ -25,22 +19,8 @@ export function* waitFor(
   timeout: number,
   alertable = false,
 ): Generator<Request, number, number> {
-  const objects = handles.map((handle) => call.handles.get(handle));
-  const pseudo = (handle: number) => handle === 0xffffffff || handle === 0xfffffffe;
-  if (handles.some((handle, i) => !objects[i] && !pseudo(handle))) {
-    return call.fail(Win32.invalidHandle, WAIT_FAILED);
-  }
-  const timer = objects.findIndex((object) => object?.kind === "timer");
-  if (timer >= 0) {
-    const wait = Math.max(0, (objects[timer] as TimerObject).due - call.clock.tickCount);
-    yield { kind: "sleep", milliseconds: Math.min(wait, timeout) };
-    return wait > timeout ? 0x102 : timer;
-  }
-  const ready = objects.findIndex((object) => object !== undefined && ALWAYS_READY.has(object.kind));
-  if (ready >= 0 && !all) return ready;
-  const waiting = handles.filter((_, i) => !ALWAYS_READY.has(objects[i]?.kind ?? ""));
-  if (waiting.length === 0) return 0;
-  return yield { kind: "wait", handles: waiting, all, timeout, alertable };
+  const result = yield { kind: "wait", handles, all, timeout, alertable };
+  return result === WAIT_FAILED ? call.fail(Win32.invalidHandle, WAIT_FAILED) : result;
 }
 
 function* waitMany(
@@ -61,26 +41,15 @@ export function* sleep(milliseconds: number, alertable = false): Generator<Reque
   return yield { kind: "sleep", milliseconds, alertable };
 }
 
-function made(call: ApiCall, create: () => number): number {
-  call.lastError = 0;
-  return create();
-}
+/** Opens an object of a kind by its name. */
+const opener = (kind: string) => (wide: boolean): Handler => (call, _access, _inherit, name) =>
+  call.system.openNamed(text(call, name, wide, 260), kind);
 
-/** Opens by name: creates, and takes it back when the name was new. */
-function opened(call: ApiCall, name: string, create: () => number): number {
-  if (name === "") return call.fail(Win32.invalidParameter);
-  const handle = made(call, create);
-  if (handle === 0 || call.lastError === Win32.alreadyExists) return handle;
-  call.handles.close(handle);
-  return call.fail(Win32.fileNotFound);
-}
-
-function timerDue(call: ApiCall, at: number): number {
-  const low = call.memory.u32(at);
-  const high = call.memory.u32(at + 4) | 0;
-  const value = BigInt(high) * 0x1_0000_0000n + BigInt(low);
+/** Milliseconds from now to the time at an address: 100 ns since 1601, or negative and from now. */
+export function delayUntil(call: ApiCall, at: number): number {
+  const value = BigInt.asIntN(64, readU64(call, at));
   const delay = value < 0n ? -value : value - call.clock.systemTime;
-  return call.clock.tickCount + Math.max(0, Number(delay / 10000n));
+  return Math.max(0, Number(delay) / 10000);
 }
 
 const CREATE_MANUAL = 1;
@@ -95,76 +64,59 @@ export const sync: Handlers = {
   WaitForMultipleObjects: (call, count, array, all, timeout) => waitMany(call, count, array, all, timeout),
   WaitForMultipleObjectsEx: (call, count, array, all, timeout, alertable) =>
     waitMany(call, count, array, all, timeout, alertable),
-  SignalObjectAndWait: function* (call, signal, wait, timeout) {
-    if (!call.system.setEvent(signal, true) && !call.system.releaseMutex(signal)) {
-      call.system.releaseSemaphore(signal, 1);
-    }
-    return yield* waitFor(call, [wait], false, timeout);
+  SignalObjectAndWait: function* (call, signal, wait, timeout, alertable) {
+    const went = call.system.setEvent(signal, true) || call.system.releaseMutex(signal) ||
+      call.system.releaseSemaphore(signal, 1) !== undefined;
+    if (!went) return WAIT_FAILED;
+    return yield* waitFor(call, [wait], false, timeout, alertable !== 0);
   },
 
   ...both({
     CreateEvent: (wide) => (call, _security, manual, initial, name) =>
-      made(call, () => call.system.createEvent(manual !== 0, initial !== 0, text(call, name, wide, 260))),
+      call.system.createEvent(manual !== 0, initial !== 0, text(call, name, wide, 260)),
     CreateEventEx: (wide) => (call, _security, name, flags) =>
-      made(call, () =>
-        call.system.createEvent(
-          (flags & CREATE_MANUAL) !== 0,
-          (flags & CREATE_SET) !== 0,
-          text(call, name, wide, 260),
-        )),
-    OpenEvent: (wide) => (call, _access, _inherit, name) => {
-      const label = text(call, name, wide, 260);
-      return opened(call, label, () => call.system.createEvent(false, false, label));
-    },
+      call.system.createEvent(
+        (flags & CREATE_MANUAL) !== 0,
+        (flags & CREATE_SET) !== 0,
+        text(call, name, wide, 260),
+      ),
+    OpenEvent: opener("event"),
     CreateMutex: (wide) => (call, _security, owned, name) =>
-      made(call, () => call.system.createMutex(owned !== 0, text(call, name, wide, 260))),
+      call.system.createMutex(owned !== 0, text(call, name, wide, 260)),
     CreateMutexEx: (wide) => (call, _security, name, flags) =>
-      made(call, () => call.system.createMutex((flags & 1) !== 0, text(call, name, wide, 260))),
-    OpenMutex: (wide) => (call, _access, _inherit, name) => {
-      const label = text(call, name, wide, 260);
-      return opened(call, label, () => call.system.createMutex(false, label));
-    },
+      call.system.createMutex((flags & 1) !== 0, text(call, name, wide, 260)),
+    OpenMutex: opener("mutex"),
     CreateSemaphore: (wide) => (call, _security, count, maximum, name) => {
       if ((maximum | 0) <= 0 || (count | 0) < 0 || count > maximum) return call.fail(Win32.invalidParameter);
-      return made(call, () => call.system.createSemaphore(count, maximum, text(call, name, wide, 260)));
+      return call.system.createSemaphore(count, maximum, text(call, name, wide, 260));
     },
     CreateSemaphoreEx: (wide) => (call, _security, count, maximum, name) => {
       if ((maximum | 0) <= 0 || (count | 0) < 0 || count > maximum) return call.fail(Win32.invalidParameter);
-      return made(call, () => call.system.createSemaphore(count, maximum, text(call, name, wide, 260)));
+      return call.system.createSemaphore(count, maximum, text(call, name, wide, 260));
     },
-    OpenSemaphore: (wide) => (call, _access, _inherit, name) => {
-      const label = text(call, name, wide, 260);
-      return opened(call, label, () => call.system.createSemaphore(0, 1, label));
-    },
-    CreateWaitableTimer: () => (call) =>
-      call.handles.open({ kind: "timer", due: 0xffffffffff } as TimerObject),
+    OpenSemaphore: opener("semaphore"),
+    CreateWaitableTimer: (wide) => (call, _security, manual, name) =>
+      call.system.createTimer(manual !== 0, text(call, name, wide, 260)),
+    CreateWaitableTimerEx: (wide) => (call, _security, name, flags) =>
+      call.system.createTimer((flags & CREATE_MANUAL) !== 0, text(call, name, wide, 260)),
+    OpenWaitableTimer: opener("timer"),
   }),
-  SetEvent: (call, handle) => call.system.setEvent(handle, true) ? 1 : call.fail(Win32.invalidHandle),
-  ResetEvent: (call, handle) => call.system.setEvent(handle, false) ? 1 : call.fail(Win32.invalidHandle),
-  PulseEvent: (call, handle) => {
-    if (!call.system.setEvent(handle, true)) return call.fail(Win32.invalidHandle);
-    call.system.setEvent(handle, false);
-    return 1;
-  },
-  ReleaseMutex: (call, handle) => call.system.releaseMutex(handle) ? 1 : call.fail(288),
+  SetEvent: (call, handle) => call.system.setEvent(handle, true) ? 1 : 0,
+  ResetEvent: (call, handle) => call.system.setEvent(handle, false) ? 1 : 0,
+  PulseEvent: (call, handle) => call.system.pulseEvent(handle) ? 1 : 0,
+  ReleaseMutex: (call, handle) => call.system.releaseMutex(handle) ? 1 : 0,
   ReleaseSemaphore: (call, handle, count, previous) => {
     const before = call.system.releaseSemaphore(handle, count);
-    if (before === undefined) return call.fail(298);
+    if (before === undefined) return 0;
     if (previous) call.memory.setU32(previous, before);
     return 1;
   },
-  SetWaitableTimer: (call, handle, due) => {
-    const timer = call.handles.get(handle);
-    if (timer?.kind !== "timer") return call.fail(Win32.invalidHandle);
-    (timer as TimerObject).due = timerDue(call, due);
-    return 1;
-  },
-  CancelWaitableTimer: (call, handle) => {
-    const timer = call.handles.get(handle);
-    if (timer?.kind !== "timer") return call.fail(Win32.invalidHandle);
-    (timer as TimerObject).due = 0xffffffffff;
-    return 1;
-  },
+  ...alias(
+    ["SetWaitableTimer", "SetWaitableTimerEx"],
+    (call, handle, due, period, routine, argument) =>
+      call.system.setTimer(handle, delayUntil(call, due), period, routine, argument) ? 1 : 0,
+  ),
+  CancelWaitableTimer: (call, handle) => call.system.cancelTimer(handle) ? 1 : 0,
 
   InitOnceInitialize: (call, once) => call.memory.setU32(once, 0),
   InitOnceExecuteOnce: function* (call, once, callback, parameter, context) {
@@ -190,19 +142,22 @@ export const sync: Handlers = {
     return 1;
   },
 
-  QueueUserWorkItem: (call, routine, context) => {
-    const made = call.system.createThread(routine, context, 0, false);
-    if (made.handle) call.handles.close(made.handle);
-    return made.handle ? 1 : 0;
+  CreateIoCompletionPort: (call, file, port) => {
+    if (file !== INVALID && !call.handles.get(file)) return call.fail(Win32.invalidHandle);
+    // Nothing completes later in the model: a file's port gets what the program posts itself.
+    return port || call.system.createCompletionPort();
   },
-  CreateTimerQueue: (call) => call.handles.open({ kind: "timer", due: 0 } as TimerObject),
-  ...constant(1, "DeleteTimerQueue DeleteTimerQueueEx DeleteTimerQueueTimer ChangeTimerQueueTimer"),
-  ...constant(1, "UnregisterWait UnregisterWaitEx"),
-  CreateIoCompletionPort: (call) => call.system.createEvent(true, false, ""),
-  PostQueuedCompletionStatus: () => 1,
-  GetQueuedCompletionStatus: function* (call, _port, _bytes, _key, overlapped, timeout) {
+  PostQueuedCompletionStatus: (call, port, bytes, key, overlapped) =>
+    call.system.postCompletion(port, { bytes, key, overlapped }) ? 1 : 0,
+  GetQueuedCompletionStatus: function* (call, port, bytes, key, overlapped, timeout) {
     call.memory.setU32(overlapped, 0);
-    yield { kind: "sleep", milliseconds: timeout === INFINITE ? INFINITE : timeout };
-    return call.fail(258);
+    if (call.handles.get(port)?.kind !== "completion") return call.fail(Win32.invalidHandle);
+    const result = yield* waitFor(call, [port], false, timeout);
+    const packet = result === 0 ? call.system.takeCompletion(port) : undefined;
+    if (!packet) return call.fail(result === WAIT_FAILED ? Win32.invalidHandle : WAIT_TIMEOUT);
+    call.memory.setU32(bytes, packet.bytes);
+    call.memory.setU32(key, packet.key);
+    call.memory.setU32(overlapped, packet.overlapped);
+    return 1;
   },
 };

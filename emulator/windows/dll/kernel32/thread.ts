@@ -24,6 +24,27 @@ function create(
   return made.handle;
 }
 
+/** Parts of a CONTEXT: the flag that asks for each, and where it lies. */
+const PARTS: readonly (readonly [number, number, number])[] = [
+  [0x10, 0x04, 0x1c],
+  [0x08, 0x1c, 0x8c],
+  [0x04, 0x8c, 0x9c],
+  [0x02, 0x9c, 0xb4],
+  [0x01, 0xb4, 0xcc],
+  [0x20, 0xcc, CONTEXT_SIZE],
+];
+
+/** Writes the parts of a thread's registers that the flags in the CONTEXT ask for. */
+export function writeContext(call: ApiCall, thread: number, context: number): boolean {
+  const bytes = call.system.getContext(thread);
+  if (!bytes) return false;
+  const flags = call.memory.u32(context);
+  for (const [bit, from, to] of PARTS) {
+    if (flags & bit) call.memory.setBytes(context + from, bytes.slice(from, Math.min(to, bytes.length)));
+  }
+  return true;
+}
+
 const TLS_BITS = 0x44;
 const TLS_SLOTS = 0xe10;
 const TLS_EXPANSION = 0xf94;
@@ -89,36 +110,23 @@ export const thread: Handlers = {
   SuspendThread: (call, thread) => call.system.suspendThread(thread),
   ResumeThread: (call, thread) => call.system.resumeThread(thread),
   GetExitCodeThread: (call, thread, code) => {
-    call.memory.setU32(code, call.system.exitCode(thread) ?? 259);
+    const info = call.system.threadInfo(thread);
+    if (!info) return call.fail(Win32.invalidHandle);
+    call.memory.setU32(code, info.exitCode ?? 259);
     return 1;
   },
-  GetThreadContext: (call, thread, context) => {
-    const bytes = call.system.getContext(thread);
-    if (!bytes) return call.fail(Win32.invalidHandle);
-    // Only the parts that the caller's flags name are written.
-    const flags = call.memory.u32(context);
-    const parts: [number, number, number][] = [
-      [0x10, 0x04, 0x1c],
-      [0x08, 0x1c, 0x8c],
-      [0x04, 0x8c, 0x9c],
-      [0x02, 0x9c, 0xb4],
-      [0x01, 0xb4, 0xcc],
-      [0x20, 0xcc, CONTEXT_SIZE],
-    ];
-    for (const [bit, from, to] of parts) {
-      if (flags & bit) call.memory.setBytes(context + from, bytes.slice(from, Math.min(to, bytes.length)));
-    }
-    return 1;
-  },
+  GetThreadContext: (call, thread, context) =>
+    writeContext(call, thread, context) ? 1 : call.fail(Win32.invalidHandle),
   SetThreadContext: (call, thread, context) => {
     const bytes = call.memory.bytes(context, CONTEXT_SIZE);
     return call.system.setContext(thread, bytes) ? 1 : call.fail(Win32.invalidHandle);
   },
   QueueUserAPC: (call, routine, thread, data) => call.system.queueApc(thread, routine, [data]) ? 1 : 0,
   GetCurrentThread: () => SELF,
-  GetThreadId: (call, thread) => thread === SELF ? call.tid : call.fail(Win32.invalidHandle),
-  GetProcessIdOfThread: (call, thread) => thread === SELF ? call.pid : call.fail(Win32.invalidHandle),
-  OpenThread: (call) => call.fail(Win32.invalidParameter),
+  GetThreadId: (call, thread) => call.system.threadInfo(thread)?.tid ?? call.fail(Win32.invalidHandle),
+  GetProcessIdOfThread: (call, thread) =>
+    call.system.threadInfo(thread)?.pid ?? call.fail(Win32.invalidHandle),
+  OpenThread: (call, _access, _inherit, tid) => call.system.openThread(tid),
   GetThreadPriority: () => 0,
   ...constant(1, "SetThreadPriority SetThreadPriorityBoost SwitchToThread SetThreadStackGuarantee"),
   ...constant(1, "SetThreadAffinityMask SetThreadErrorMode"),
@@ -185,7 +193,6 @@ export const thread: Handlers = {
     fls(call).values.set(`${call.tid}:${index}`, value);
     return 1;
   },
-  IsThreadAFiber: () => 0,
 };
 
 /** Slots below 64 are read and written where they lie, in the TEB. */

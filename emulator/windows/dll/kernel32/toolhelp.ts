@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /** kernel32: snapshots of processes, modules and threads. @module */
-import type { ApiCall, KernelObject } from "../../api.ts";
+import type { ApiCall, KernelObject, Module, ProcessInfo } from "../../api.ts";
 import type { Handlers } from "../define.ts";
 import { Win32 } from "../shared/errors.ts";
 import { store } from "../shared/text.ts";
 
+const PROCESSES = 2;
+const THREADS = 4;
+const MODULES = 0x18;
+const INVALID = 0xffffffff;
+const IDLE = { pid: 0, parentPid: 0, name: "[System Process]", threads: 1 };
+
 interface Snapshot extends KernelObject {
   readonly kind: "snapshot";
-  readonly processes: readonly { pid: number; parentPid: number; name: string }[];
-  readonly modules: readonly { name: string; path: string; base: number; size: number }[];
+  readonly processes: readonly Pick<ProcessInfo, "pid" | "parentPid" | "name" | "threads">[];
+  /** Process whose modules these are. */
+  readonly owner: number;
+  readonly modules: readonly Module[];
+  readonly threads: readonly { tid: number; pid: number }[];
   readonly position: { process: number; module: number; thread: number };
 }
 
@@ -28,7 +37,7 @@ function process(wide: boolean, first: boolean) {
     if (first) snapshot.position.process = 0;
     const found = snapshot.processes[snapshot.position.process++];
     if (!found) return call.fail(Win32.noMoreFiles);
-    words(call, entry + 4, [0, found.pid, 0, 0, 1, found.parentPid, 8, 0]);
+    words(call, entry + 4, [0, found.pid, 0, 0, Math.max(found.threads, 1), found.parentPid, 8, 0]);
     store(call, entry + 36, found.name.slice(0, 259), wide);
     return 1;
   };
@@ -42,7 +51,7 @@ function module(wide: boolean, first: boolean) {
     if (first) snapshot.position.module = 0;
     const found = snapshot.modules[snapshot.position.module++];
     if (!found) return call.fail(Win32.noMoreFiles);
-    words(call, entry + 4, [1, call.pid, 0xffff, 0xffff, found.base, found.size, found.base]);
+    words(call, entry + 4, [1, snapshot.owner, 0xffff, 0xffff, found.base, found.size, found.base]);
     store(call, entry + 32, found.name.slice(0, 255), wide);
     store(call, entry + 32 + 256 * (wide ? 2 : 1), found.path.slice(0, 259), wide);
     return 1;
@@ -54,22 +63,30 @@ function thread(first: boolean) {
     const snapshot = snapshotOf(call, handle);
     if (!snapshot) return call.fail(Win32.invalidHandle);
     if (first) snapshot.position.thread = 0;
-    if (snapshot.position.thread++ > 0) return call.fail(Win32.noMoreFiles);
-    words(call, entry + 4, [0, call.tid, call.pid, 8, 0, 0]);
+    if (call.memory.u32(entry) < 28) return call.fail(24);
+    const found = snapshot.threads[snapshot.position.thread++];
+    if (!found) return call.fail(Win32.noMoreFiles);
+    words(call, entry + 4, [0, found.tid, found.pid, 8, 0, 0]);
     return 1;
   };
 }
 
 export const toolhelp: Handlers = {
-  CreateToolhelp32Snapshot: (call, flags) =>
-    call.handles.open(
+  CreateToolhelp32Snapshot: (call, flags, pid) => {
+    const owner = pid || call.pid;
+    const modules = flags & MODULES ? call.system.modulesOf(owner) : [];
+    if (!modules) return call.fail(Win32.accessDenied, INVALID);
+    return call.handles.open(
       {
         kind: "snapshot",
-        processes: flags & 2 ? call.system.processes() : [],
-        modules: flags & 0x18 ? call.modules.all() : [],
-        position: { process: 0, module: 0, thread: flags & 4 ? 0 : 1 },
+        processes: flags & PROCESSES ? [IDLE, ...call.system.processes()] : [],
+        owner,
+        modules: [...modules],
+        threads: flags & THREADS ? call.system.threads() : [],
+        position: { process: 0, module: 0, thread: 0 },
       } as Snapshot,
-    ),
+    );
+  },
   Process32First: process(false, true),
   Process32Next: process(false, false),
   Process32FirstW: process(true, true),

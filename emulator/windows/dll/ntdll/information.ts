@@ -60,7 +60,7 @@ function queryProcess(
       return give(
         words(
           call.system.exitCode(process) ?? 259,
-          pebOf(call, process, pid),
+          own ? call.peb : call.system.pebOf(process),
           3,
           8,
           pid,
@@ -98,15 +98,7 @@ function queryProcess(
 }
 
 function pathOf(call: ApiCall, pid: number): string {
-  if (pid === call.pid) return call.imagePath;
-  const name = call.system.processes().find((process) => process.pid === pid)?.name ?? "System";
-  return `C:\\Windows\\System32\\${name}`;
-}
-
-/** PEB of another process: its initial thread has it in EBX when it has not run yet. */
-function pebOf(call: ApiCall, process: number, pid: number): number {
-  if (pid === call.pid) return call.peb;
-  return call.system.pebOf?.(process) ?? 0;
+  return call.system.processes().find((process) => process.pid === pid)?.path ?? "";
 }
 
 /** Drivers that a Windows 7 shows first in its module list: name and base. */
@@ -132,27 +124,46 @@ function systemModules(): Uint8Array {
   return bytes;
 }
 
+/** Bytes of a SYSTEM_PROCESS_INFORMATION before its threads, and of one of these. */
+const PROCESS_RECORD = 184;
+const THREAD_RECORD = 64;
+const THREAD_WAITING = 5;
+
 function systemProcesses(call: ApiCall, buffer: number): Uint8Array {
-  const list = [{ pid: 0, parentPid: 0, name: "" }, ...call.system.processes()];
+  const idle = { pid: 0, parentPid: 0, name: "" };
+  const list = [idle, ...call.system.processes()];
+  const threads = call.system.threads();
   const records = list.map(({ pid, parentPid, name }, i) => {
     const characters = encode(name, true, true);
-    const size = (184 + characters.length + 7) & ~7;
+    const own = threads.filter((thread) => thread.pid === pid);
+    const nameAt = PROCESS_RECORD + THREAD_RECORD * own.length;
+    const size = (nameAt + characters.length + 7) & ~7;
     const bytes = new Uint8Array(size);
     const view = new DataView(bytes.buffer);
     if (i < list.length - 1) view.setUint32(0, size, true);
+    view.setUint32(4, own.length, true);
+    own.forEach(({ tid }, index) => {
+      const at = PROCESS_RECORD + THREAD_RECORD * index;
+      view.setUint32(at + 32, pid, true);
+      view.setUint32(at + 36, tid, true);
+      view.setUint32(at + 40, 8, true);
+      view.setUint32(at + 52, THREAD_WAITING, true);
+    });
+    view.setUint32(60, nameAt, true);
     view.setUint16(56, characters.length - 2, true);
     view.setUint16(58, characters.length, true);
     view.setUint32(64, 8, true);
     view.setUint32(68, pid, true);
     view.setUint32(72, parentPid, true);
     view.setUint32(76, 42, true);
-    bytes.set(characters, 184);
+    bytes.set(characters, nameAt);
     return bytes;
   });
   const all = new Uint8Array(records.reduce((sum, record) => sum + record.length, 0));
   let at = 0;
   for (const record of records) {
-    new DataView(record.buffer).setUint32(60, (buffer + at + 184) >>> 0, true);
+    const view = new DataView(record.buffer);
+    view.setUint32(60, (buffer + at + view.getUint32(60, true)) >>> 0, true);
     all.set(record, at);
     at += record.length;
   }
@@ -190,6 +201,9 @@ function querySystem(call: ApiCall, kind: number, buffer: number, length: number
   }
 }
 
+/** Threads that were hidden from debuggers. */
+const hidden = (call: ApiCall) => call.state("hidden-threads", () => new Set<number>());
+
 function queryThread(
   call: ApiCall,
   thread: number,
@@ -198,20 +212,20 @@ function queryThread(
   length: number,
   returned: number,
 ) {
-  const own = thread === 0xfffffffe;
-  if (!own && !call.handles.get(thread)) return Status.invalidHandle;
+  const info = call.system.threadInfo(thread);
+  if (!info) return Status.invalidHandle;
   const give = (bytes: Uint8Array) => answer(call, buffer, length, returned, bytes);
   switch (kind) {
     case 0:
-      return give(words(259, own ? call.teb : 0, call.pid, own ? call.tid : 0, 3, 8, 8));
+      return give(words(info.exitCode ?? 259, info.teb, info.pid, info.tid, 3, 8, 8));
     case 1:
       return give(new Uint8Array(32));
     case 9: // start address
-      return give(words(call.modules.main.entryPoint));
+      return give(words(info.start));
     case 0x0c: // only thread
       return give(words(0));
     case 0x11: // hidden from debuggers
-      return give(Uint8Array.of(call.state("hidden-threads", () => new Set<number>()).has(thread) ? 1 : 0));
+      return give(Uint8Array.of(hidden(call).has(info.tid) ? 1 : 0));
     default:
       return Status.invalidInfoClass;
   }
@@ -263,8 +277,9 @@ export const information: Handlers = {
   NtSetInformationThread: (call, thread, kind, _buffer, length) => {
     if (kind !== 0x11) return 0;
     if (length !== 0) return Status.infoLengthMismatch;
-    if (thread !== 0xfffffffe && !call.handles.get(thread)) return Status.invalidHandle;
-    call.state("hidden-threads", () => new Set<number>()).add(thread);
+    const info = call.system.threadInfo(thread);
+    if (!info) return Status.invalidHandle;
+    hidden(call).add(info.tid);
     return 0;
   },
   NtSetSystemInformation: () => 0xc0000061,

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** ntdll: the system calls, under their Nt and Zw names. @module */
-import type { ApiCall, HandlerResult, Request, VirtualMemory } from "../../api.ts";
+import type { ApiCall, Handler, HandlerResult, Request, VirtualMemory } from "../../api.ts";
 import { readU64, writeU64 } from "../code.ts";
 import { constant, type Handlers } from "../define.ts";
 import { Status } from "../shared/errors.ts";
 import { closeHandle } from "../kernel32/file.ts";
 import { writeThrough } from "../kernel32/memory.ts";
-import { waitFor } from "../kernel32/sync.ts";
+import { delayUntil, waitFor } from "../kernel32/sync.ts";
+import { writeContext } from "../kernel32/thread.ts";
 import { information } from "./information.ts";
 import { nativeFiles } from "./native_file.ts";
+import { objectName } from "./unicode.ts";
 
 const SELF = 0xffffffff;
 const THIS_THREAD = 0xfffffffe;
@@ -28,14 +30,6 @@ function milliseconds(call: ApiCall, at: number): number {
 }
 
 const status = (went: boolean | number) => went ? 0 : Status.invalidHandle;
-
-/** Name in an OBJECT_ATTRIBUTES. */
-function objectName(call: ApiCall, attributes: number): string {
-  const name = attributes ? call.memory.u32(attributes + 8) : 0;
-  if (name === 0) return "";
-  const length = Math.min(call.memory.u16(name), 520) & ~1;
-  return call.memory.text(call.memory.u32(name + 4), true, length / 2);
-}
 
 const virtualMemory: Handlers = {
   NtAllocateVirtualMemory: (call, process, base, _zeroBits, size, type, protect) => {
@@ -121,6 +115,15 @@ const virtualMemory: Handlers = {
   NtGetWriteWatch: () => Status.invalidParameter,
 };
 
+const INVALID_CID = 0xc000000b;
+
+/** Writes a new handle where it is wanted, or answers why there is none. */
+function given(call: ApiCall, target: number, handle: number, failure: number): number {
+  if (handle === 0) return failure;
+  call.memory.setU32(target, handle);
+  return 0;
+}
+
 const createThread = (
   call: ApiCall,
   process: number,
@@ -132,13 +135,13 @@ const createThread = (
 
 const processes: Handlers = {
   NtOpenProcess: (call, handle, _access, _attributes, client) => {
-    const pid = call.memory.u32(client);
-    if (!call.system.processes().some((process) => process.pid === pid)) return 0xc000000b;
-    const opened = call.system.openProcess(pid);
-    if (opened === 0) return Status.accessDenied;
-    call.memory.setU32(handle, opened);
-    return 0;
+    const [pid, tid] = [call.memory.u32(client), call.memory.u32(client + 4)];
+    if (pid === 0 && tid !== 0) return given(call, handle, call.system.openThread(tid), INVALID_CID);
+    if (!call.system.processes().some((process) => process.pid === pid)) return INVALID_CID;
+    return given(call, handle, call.system.openProcess(pid), Status.accessDenied);
   },
+  NtOpenThread: (call, handle, _access, _attributes, client) =>
+    given(call, handle, call.system.openThread(call.memory.u32(client + 4)), INVALID_CID),
   NtTerminateProcess: (call, process, code) => {
     // A null handle ends the other threads only; the caller goes on and ends itself next.
     if (process === 0) return 0;
@@ -194,21 +197,19 @@ const processes: Handlers = {
     if (previous) call.memory.setU32(previous, count);
     return 0;
   },
-  NtResumeProcess: () => 0,
-  NtSuspendProcess: () => 0,
-  NtGetContextThread: (call, thread, context) => {
-    const bytes = call.system.getContext(thread);
-    if (!bytes) return Status.invalidHandle;
-    const flags = call.memory.u32(context);
-    call.memory.setBytes(context, bytes);
-    call.memory.setU32(context, flags);
-    return 0;
-  },
+  NtResumeProcess: (call, process) => status(call.system.suspendProcess(process, false)),
+  NtSuspendProcess: (call, process) => status(call.system.suspendProcess(process, true)),
+  NtGetContextThread: (call, thread, context) => status(writeContext(call, thread, context)),
   NtSetContextThread: (call, thread, context) =>
     status(call.system.setContext(thread, call.memory.bytes(context, 716))),
   NtQueueApcThread: (call, thread, routine, a, b, c) =>
     status(call.system.queueApc(thread, routine, [a, b, c])),
-  NtTestAlert: () => 0,
+  NtQueueApcThreadEx: (call, thread, _reserve, routine, a, b, c) =>
+    status(call.system.queueApc(thread, routine, [a, b, c])),
+  NtTestAlert: function* () {
+    yield { kind: "sleep", milliseconds: 0, alertable: true };
+    return 0;
+  },
   NtYieldExecution: function* () {
     yield { kind: "sleep", milliseconds: 0 };
     return 0x40000024;
@@ -216,15 +217,21 @@ const processes: Handlers = {
 };
 
 const synchronisation: Handlers = {
-  NtDelayExecution: function* (call, _alertable, interval) {
-    yield { kind: "sleep", milliseconds: milliseconds(call, interval) };
-    return 0;
+  NtDelayExecution: function* (call, alertable, interval) {
+    const time = milliseconds(call, interval);
+    return yield { kind: "sleep", milliseconds: time, alertable: (alertable & 255) !== 0 };
   },
-  NtWaitForSingleObject: (call, handle, _alertable, timeout) => wait(call, [handle], false, timeout),
-  NtWaitForMultipleObjects: (call, count, handles, kind, _alertable, timeout) => {
+  NtWaitForSingleObject: (call, handle, alertable, timeout) =>
+    wait(call, [handle], false, timeout, alertable),
+  NtWaitForMultipleObjects: (call, count, handles, kind, alertable, timeout) => {
     if (count === 0 || count > 64) return Status.invalidParameter;
     const list = Array.from({ length: count }, (_, i) => call.memory.u32(handles + 4 * i));
-    return wait(call, list, kind === 0, timeout);
+    return wait(call, list, kind === 0, timeout, alertable);
+  },
+  NtSignalAndWaitForSingleObject: (call, signal, handle, alertable, timeout) => {
+    const went = call.system.setEvent(signal, true) || call.system.releaseMutex(signal) ||
+      call.system.releaseSemaphore(signal, 1) !== undefined;
+    return went ? wait(call, [handle], false, timeout, alertable) : Status.invalidHandle;
   },
   NtCreateEvent: (call, handle, _access, attributes, type, initial) =>
     created(
@@ -236,13 +243,36 @@ const synchronisation: Handlers = {
     created(call, handle, () => call.system.createMutex((owned & 255) !== 0, objectName(call, attributes))),
   NtCreateSemaphore: (call, handle, _access, attributes, count, maximum) =>
     created(call, handle, () => call.system.createSemaphore(count, maximum, objectName(call, attributes))),
-  NtSetEvent: (call, handle, previous) => {
-    if (previous) call.memory.setU32(previous, 0);
-    return status(call.system.setEvent(handle, true));
+  NtOpenEvent: opener("event"),
+  NtOpenMutant: opener("mutex"),
+  NtOpenSemaphore: opener("semaphore"),
+  NtOpenTimer: opener("timer"),
+  NtOpenSection: opener("section"),
+  NtCreateTimer: (call, handle, _access, attributes, type) =>
+    created(call, handle, () => call.system.createTimer(type === 0, objectName(call, attributes))),
+  NtSetTimer: (call, handle, due, routine, context, _resume, period, previous) => {
+    if (previous) call.memory.setU8(previous, 0);
+    return status(call.system.setTimer(handle, delayUntil(call, due), period, routine, context));
   },
-  NtResetEvent: (call, handle, previous) => {
-    if (previous) call.memory.setU32(previous, 0);
-    return status(call.system.setEvent(handle, false));
+  NtCancelTimer: (call, handle, previous) => {
+    if (previous) call.memory.setU8(previous, 0);
+    return status(call.system.cancelTimer(handle));
+  },
+  NtSetEvent: (call, handle, previous) => changeEvent(call, handle, previous, true),
+  NtResetEvent: (call, handle, previous) => changeEvent(call, handle, previous, false),
+  NtPulseEvent: (call, handle, previous) => {
+    if (previous) call.memory.setU32(previous, call.system.eventState(handle)?.signalled ? 1 : 0);
+    return status(call.system.pulseEvent(handle));
+  },
+  NtQueryEvent: (call, handle, kind, buffer, length, returned) => {
+    const state = call.system.eventState(handle);
+    if (!state) return Status.invalidHandle;
+    if (kind !== 0) return Status.invalidInfoClass;
+    if (length !== 8) return Status.infoLengthMismatch;
+    call.memory.setU32(buffer, state.manual ? 0 : 1);
+    call.memory.setU32(buffer + 4, state.signalled ? 1 : 0);
+    if (returned) call.memory.setU32(returned, 8);
+    return 0;
   },
   NtClearEvent: (call, handle) => status(call.system.setEvent(handle, false)),
   NtReleaseMutant: (call, handle) => status(call.system.releaseMutex(handle)),
@@ -253,22 +283,33 @@ const synchronisation: Handlers = {
     return 0;
   },
   NtClose: (call, handle) => status(closeHandle(call, handle)),
-  NtDuplicateObject: (call, _from, handle, _to, result, _access, _attributes, options) => {
-    const copy = call.system.duplicate(handle);
+  NtDuplicateObject: (call, from, handle, to, result, _access, _attributes, options) => {
+    const copy = call.system.duplicate(handle, from, to || SELF);
     if (copy === 0) return Status.invalidHandle;
     if (result) call.memory.setU32(result, copy);
-    if (options & 1) closeHandle(call, handle);
+    if (call.system.processId(from) === call.pid && options & 1) closeHandle(call, handle);
     return 0;
   },
 };
+
+function opener(kind: string): Handler {
+  return (call, handle, _access, attributes) =>
+    given(call, handle, call.system.openNamed(objectName(call, attributes), kind), Status.nameNotFound);
+}
+
+function changeEvent(call: ApiCall, handle: number, previous: number, signalled: boolean): number {
+  if (previous) call.memory.setU32(previous, call.system.eventState(handle)?.signalled ? 1 : 0);
+  return status(call.system.setEvent(handle, signalled));
+}
 
 function* wait(
   call: ApiCall,
   handles: readonly number[],
   all: boolean,
   timeout: number,
+  alertable: number,
 ): Generator<Request, HandlerResult, number> {
-  const went = yield* waitFor(call, handles, all, milliseconds(call, timeout));
+  const went = yield* waitFor(call, handles, all, milliseconds(call, timeout), (alertable & 255) !== 0);
   return went === INFINITE ? Status.invalidHandle : went;
 }
 

@@ -15,7 +15,10 @@ import {
   resize,
   writeFile,
 } from "../shared/filesystem.ts";
-import { countedString } from "./unicode.ts";
+import { countedString, objectName } from "./unicode.ts";
+
+const SEC_IMAGE = 0x1000000;
+const BAD_EXE_FORMAT = 193;
 
 const fileOf = (call: ApiCall, handle: number): FileObject | undefined => {
   const object = call.handles.get(handle);
@@ -132,14 +135,20 @@ export const nativeFiles: Handlers = {
     call.memory.setU32(buffer + 32, isThere ? 0x20 : 0x10);
     return 0;
   },
-  NtCreateSection: (call, handle, _access, _attributes, maximum, protect, _kind, fileHandle) => {
+  NtCreateSection: (call, handle, _access, attributes, maximum, protect, kind, fileHandle) => {
     const file = fileHandle ? fileOf(call, fileHandle) : undefined;
     if (fileHandle && !file) return Status.invalidHandle;
     if (file) flush(call, file.node);
     const asked = maximum ? call.memory.u32(maximum) : 0;
     if (!file && asked === 0) return 0xc0000040;
-    const section = call.system.createSection(asked || file!.node.size, protect & 0xff, file?.node.path);
-    if (section === 0) return Status.noMemory;
+    if (kind & SEC_IMAGE && !file) return Status.invalidParameter;
+    const section = call.system.createSection(
+      asked || file!.node.size,
+      (protect & 0xff) | (kind & SEC_IMAGE),
+      file?.node.path,
+      objectName(call, attributes),
+    );
+    if (section === 0) return call.lastError === BAD_EXE_FORMAT ? 0xc000007b : Status.noMemory;
     call.memory.setU32(handle, section);
     return 0;
   },

@@ -76,6 +76,14 @@ function parse(value: string, base: number): number | undefined {
   return Number.isNaN(number) ? 0 : (match[1] === "-" ? -number : number) >>> 0;
 }
 
+/** Name in an OBJECT_ATTRIBUTES. */
+export function objectName(call: ApiCall, attributes: number): string {
+  const name = attributes ? call.memory.u32(attributes + 8) : 0;
+  if (name === 0) return "";
+  const length = Math.min(call.memory.u16(name), 520) & ~1;
+  return call.memory.text(call.memory.u32(name + 4), true, length / 2);
+}
+
 export const unicode: Handlers = {
   RtlInitUnicodeString: (call, at, source) => initialise(call, at, source, true),
   RtlInitUnicodeStringEx: (call, at, source) => initialise(call, at, source, true),
