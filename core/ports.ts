@@ -250,6 +250,25 @@ export interface MissingFunction {
   readonly calls: number;
 }
 
+/**
+ * One call of an API function, made by a program's own code; or an exception, as `KiUserExceptionDispatcher` with
+ * the arguments code and address.
+ */
+export interface TracedCall {
+  /** Instructions the guest had executed. */
+  readonly instructions: number;
+  readonly pid: number;
+  readonly tid: number;
+  /** Address it returns to; 0 for an exception. */
+  readonly from: number;
+  readonly dll: string;
+  readonly name: string;
+  /** The first arguments, with the text a pointer leads to: the guest's word, escape before showing. */
+  readonly args: readonly { readonly value: number; readonly text?: string }[];
+  /** EAX; undefined when it has not returned, or ended by an exception. */
+  readonly result: number | undefined;
+}
+
 /** Limits and choices for one emulation. */
 export interface EmulationOptions {
   readonly maxInstructions: number;
@@ -280,6 +299,8 @@ export interface Emulation {
   /** Instructions executed so far. */
   readonly instructions: number;
   missing(): readonly MissingFunction[];
+  /** API calls of the sample's processes in order, the first ones when there are too many; `made` counts all. */
+  calls?(): { readonly calls: readonly TracedCall[]; readonly made: number };
   close(): void;
 }
 

@@ -12,6 +12,7 @@ import type {
   Emulator,
   Hypervisor,
   MissingFunction,
+  TracedCall,
   WatchRule,
 } from "../core/ports.ts";
 import { Bridge } from "../xen/bridge.ts";
@@ -92,6 +93,10 @@ class TestbedEmulation implements Emulation {
 
   missing(): readonly MissingFunction[] {
     return this.guest.missing();
+  }
+
+  calls(): { readonly calls: readonly TracedCall[]; readonly made: number } {
+    return this.guest.calls();
   }
 
   close(): void {

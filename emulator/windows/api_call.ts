@@ -37,6 +37,8 @@ export class KernelCall implements ApiCall {
   /** Set by handlers that put other registers into the thread: EAX stays as it is there. */
   replaced = false;
   raised: RaisedException | undefined;
+  /** Its place in the trace, to be completed with the result. */
+  record: { result: number | undefined } | undefined;
   private ownModules: ProcessModules | undefined;
   private ownSystem: Services | undefined;
 

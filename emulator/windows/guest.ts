@@ -5,7 +5,7 @@
  * @module
  */
 import { InputError } from "../../core/ports.ts";
-import type { EmulationEnd, MissingFunction } from "../../core/ports.ts";
+import type { EmulationEnd, MissingFunction, TracedCall } from "../../core/ports.ts";
 import type { Domain } from "../hypervisor/types.ts";
 import { decode, Instruction } from "../isa/mod.ts";
 import type { DllDefinition } from "./api.ts";
@@ -257,6 +257,12 @@ export class WindowsGuest {
   /** The first reason to end stays. */
   private end(reason: EmulationEnd["reason"], detail: string): void {
     this.ended ??= { reason, detail, instructions: this.instructions };
+  }
+
+  /** API calls of the sample's own code so far, bounded; `made` counts all. */
+  calls(): { readonly calls: readonly TracedCall[]; readonly made: number } {
+    const { calls, made } = this.kernel.trace;
+    return { calls, made };
   }
 
   /** Functions that were called and are not modelled, by DLL and name. */

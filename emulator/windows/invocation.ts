@@ -42,6 +42,7 @@ export function systemCall(kernel: Kernel, thread: Thread): void {
     const count = service.function.args;
     const bytes = count === 0 ? undefined : call.memory.bytes(call.stack + 4, count * 4);
     const args = Array.from({ length: count }, (_, i) => get32(bytes!, i * 4));
+    call.record = kernel.trace.begin(call, args);
     const result = service.function.handler(call, ...args);
     if (typeof result === "object") {
       if (thread.frames.length >= MAX_FRAMES) thread.frames.shift();
@@ -65,6 +66,7 @@ function complete(kernel: Kernel, call: KernelCall, result: HandlerResult): void
   const { thread, raised } = call;
   if (!thread.alive) return;
   if (!call.replaced) thread.context.registers[0] = result ?? 0;
+  if (call.record && !raised) call.record.result = thread.context.registers[0] >>> 0;
   if (!raised) return;
   // As if the function had returned: the exception is its caller's.
   const definition = call.service.function!;

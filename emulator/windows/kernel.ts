@@ -11,6 +11,7 @@ import { AddressSpace, buildKernelDirectories } from "./address_space.ts";
 import type { DllDefinition, KernelObject } from "./api.ts";
 import { ProcessorTables } from "./boot.ts";
 import { put32, put64 } from "./bytes.ts";
+import { CallTrace } from "./call_trace.ts";
 import { VirtualClock } from "./clock.ts";
 import { DllRegistry } from "./dll_registry.ts";
 import { INTERNALS, withKernelFunctions } from "./kernel_functions.ts";
@@ -53,6 +54,7 @@ export class Kernel {
   readonly names = new Map<string, KernelObject>();
   readonly timers = new TimerQueue();
   readonly missingCalls = new Map<string, MissingCall>();
+  readonly trace: CallTrace;
   /** PsActiveProcessHead. */
   readonly processList: number;
   readonly system: Process;
@@ -68,6 +70,7 @@ export class Kernel {
 
   constructor(readonly domain: Domain, dlls: readonly DllDefinition[]) {
     this.vcpu = domain.vcpus[0];
+    this.trace = new CallTrace(domain);
     const first = (KERNEL_PHYSICAL + KERNEL_SIZE) / PAGE_SIZE;
     if (domain.guestFrames < first + 2048) {
       throw new RangeError(

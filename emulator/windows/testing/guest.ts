@@ -40,6 +40,7 @@ export interface Run {
   readonly end: EmulationEnd | undefined;
   readonly output: string;
   readonly missing: ReturnType<WindowsGuest["missing"]>;
+  readonly calls: ReturnType<WindowsGuest["calls"]>;
 }
 
 /** Runs a program for at most `limit` instructions. */
@@ -48,7 +49,7 @@ export function runProgram(bytes: Uint8Array, limit = 20_000_000, slice = limit)
   guest.addProcess({ name: "test.exe", bytes, args: [] });
   let end: EmulationEnd | undefined;
   while (!end && guest.instructions < limit) ({ end } = guest.run(slice));
-  return { end, output: guest.output, missing: guest.missing() };
+  return { end, output: guest.output, missing: guest.missing(), calls: guest.calls() };
 }
 
 const assembler = await loadAssembler();
