@@ -131,6 +131,7 @@ export interface VirtualMemory {
     size: number,
     type: number,
     protect: number,
+    zeroBits?: number,
   ): { status: number; base: number; size: number };
   free(base: number, size: number, type: number): { status: number; base: number; size: number };
   protect(base: number, size: number, protect: number): { status: number; old: number };
@@ -144,6 +145,8 @@ export interface VirtualMemory {
     protect: number,
   ): { status: number; base: number; size: number };
   unmapView(base: number): number;
+  /** Writes what was changed in the view at an address back to its file. Returns a status. */
+  flushView(address: number): number;
 }
 
 /** A loaded module. */
@@ -169,16 +172,32 @@ export interface Modules {
   all(): readonly Module[];
 }
 
+/** A block of a heap (`size` and `overhead` in bytes), or a region blocks lie in. */
+export interface HeapEntry {
+  readonly address: number;
+  readonly size: number;
+  readonly overhead: number;
+  readonly kind: "region" | "busy" | "free";
+}
+
 /** Heap blocks in guest memory. */
 export interface Heaps {
   readonly processHeap: number;
-  create(): number;
+  /** 0 when there is no room. `maximum` in bytes, 0: it grows. */
+  create(executable?: boolean, maximum?: number): number;
+  /** Gives a heap's memory back; false for the process heap and what is no heap. */
+  destroy(heap: number): boolean;
+  /** Addresses of all heaps, the process heap first. */
+  all(): readonly number[];
+  /** What a heap consists of, by address; undefined when it is none. */
+  entries(heap: number): readonly HeapEntry[] | undefined;
   /** 0 when there is no room. */
   allocate(heap: number, size: number, zero: boolean): number;
   free(heap: number, address: number): boolean;
   /** Size of a block, or undefined when it is none. */
   size(heap: number, address: number): number | undefined;
-  reallocate(heap: number, address: number, size: number, zero: boolean): number;
+  /** 0 when there is no room; `inPlace`: the block stays where it is, or it fails. */
+  reallocate(heap: number, address: number, size: number, zero: boolean, inPlace?: boolean): number;
 }
 
 /** A file of the model's small file system; paths are Windows paths in any case. */
@@ -289,6 +308,13 @@ export interface CompletionPacket {
   readonly overlapped: number;
 }
 
+/** The file behind a section. */
+export interface SectionFile {
+  readonly path: string;
+  /** Told the whole content when what views wrote goes back to the file. */
+  readonly changed?: (bytes: Uint8Array) => void;
+}
+
 /** Processes, threads, sections and synchronisation, by handle. Results 0 mean failure, with lastError set. */
 export interface SystemServices {
   createThread(
@@ -329,7 +355,8 @@ export interface SystemServices {
   readProcess(process: number, address: number, length: number): Uint8Array | undefined;
   /** Written by the calling thread attached to the other process, as Windows does it. */
   writeProcess(process: number, address: number, bytes: Uint8Array): boolean;
-  createSection(size: number, protect: number, file?: string, name?: string): number;
+  /** `protect` with the SEC_… flags. */
+  createSection(size: number, protect: number, file?: SectionFile, name?: string): number;
   /** Opens an event, mutex, semaphore, timer or section by its name. */
   openNamed(name: string, kind: string): number;
   createEvent(manual: boolean, initial: boolean, name: string): number;

@@ -5,8 +5,10 @@
  * @module
  */
 import type { ApiCall, Handles, Heaps, MemoryRegion, VirtualMemory } from "./api.ts";
+import { words } from "./bytes.ts";
 import type { Service } from "./dll_registry.ts";
-import { Status } from "./constants.ts";
+import { PAGE_SIZE } from "../machine/types.ts";
+import { GRANULARITY, Status } from "./constants.ts";
 import type { Context } from "./context.ts";
 import { ProcessFiles } from "./files.ts";
 import { Heap } from "./heap.ts";
@@ -21,6 +23,8 @@ import { Services } from "./system_services.ts";
 import type { UserMemory } from "./user_memory.ts";
 
 const MAX_HEAPS = 256;
+/** Where the list of heaps stands in the page of the PEB. */
+const HEAP_LIST = 0x800;
 
 /** An exception a handler asked for, raised when it returns. */
 export interface RaisedException {
@@ -160,8 +164,8 @@ export class ProcessVirtual implements VirtualMemory {
     return this.process.user!.manager;
   }
 
-  allocate(base: number, size: number, type: number, protect: number) {
-    return this.manager.allocate(base, size, type, protect);
+  allocate(base: number, size: number, type: number, protect: number, zeroBits?: number) {
+    return this.manager.allocate(base, size, type, protect, zeroBits);
   }
 
   free(base: number, size: number, type: number) {
@@ -185,15 +189,33 @@ export class ProcessVirtual implements VirtualMemory {
     if (isWritable(code) && !isCopyOnWrite(code) && !isWritable(section.protect)) {
       return failed(Status.sectionProtection);
     }
-    if (offset % 0x1_0000) return failed(Status.invalidParameter);
-    const from = offset / 4096;
-    const pages = size === 0 ? section.pages - from : Math.ceil(size / 4096);
-    const kind = section.protects ? "image" : "mapped";
-    return this.manager.mapSection(section, kind, base, from, pages, code);
+    if (offset % GRANULARITY || base % GRANULARITY) return failed(Status.mappedAlignment);
+    const from = offset / PAGE_SIZE;
+    const pages = size === 0 ? section.pages - from : Math.ceil(size / PAGE_SIZE);
+    if (section.imageBase === undefined) {
+      return this.manager.mapSection(section, "mapped", base, from, pages, code);
+    }
+    // An image goes where it is linked to if it can; its pages bring their own protections.
+    const places = base === 0 ? [section.imageBase, 0] : [base];
+    let mapped = failed(Status.conflictingAddresses);
+    for (const place of places) {
+      mapped = this.manager.mapSection(section, "image", place, from, pages, code);
+      if (mapped.status === Status.success) break;
+    }
+    const moved = mapped.status === Status.success && mapped.base !== section.imageBase + offset;
+    return moved ? { ...mapped, status: Status.imageNotAtBase } : mapped;
   }
 
   unmapView(base: number): number {
+    this.flushView(base);
     return this.manager.unmap(base);
+  }
+
+  flushView(address: number): number {
+    const vad = this.manager.vads.find(Math.floor(address / PAGE_SIZE));
+    if (vad?.kind !== "mapped") return Status.notMappedView;
+    if (isWritable(vad.protect) && !isCopyOnWrite(vad.protect)) vad.section!.writeBack();
+    return Status.success;
   }
 }
 
@@ -205,13 +227,41 @@ export class ProcessHeaps implements Heaps {
     return this.process.processHeap;
   }
 
-  create(): number {
+  create(executable = false, maximum = 0): number {
     const { heaps, user } = this.process;
     if (heaps.size >= MAX_HEAPS) return 0;
-    const made = Heap.create(user!.manager, user!.memory);
+    const made = Heap.create(user!.manager, user!.memory, { executable, maximum });
     if (!made) return 0;
     heaps.set(made.base, made.heap);
+    this.listInPeb();
     return made.base;
+  }
+
+  destroy(heap: number): boolean {
+    const { heaps, processHeap } = this.process;
+    if (heap === processHeap || !heaps.has(heap)) return false;
+    heaps.get(heap)!.destroy();
+    heaps.delete(heap);
+    this.listInPeb();
+    return true;
+  }
+
+  all(): readonly number[] {
+    return [...this.process.heaps.keys()];
+  }
+
+  entries(heap: number) {
+    return this.process.heaps.get(heap)?.entries();
+  }
+
+  /** PEB.ProcessHeaps: the array stands behind the PEB. */
+  private listInPeb(): void {
+    const { memory, peb } = this.process.user!;
+    const all = this.all().slice(0, (PAGE_SIZE - HEAP_LIST) / 4);
+    if (!memory.accessible(peb, PAGE_SIZE, true)) return;
+    memory.setBytes(peb + HEAP_LIST, words(all));
+    memory.setU32(peb + Peb.processHeaps, peb + HEAP_LIST);
+    memory.setU32(peb + Peb.numberOfHeaps, all.length);
   }
 
   allocate(heap: number, size: number, zero: boolean): number {
@@ -226,8 +276,8 @@ export class ProcessHeaps implements Heaps {
     return this.process.heaps.get(heap)?.size(address);
   }
 
-  reallocate(heap: number, address: number, size: number, zero: boolean): number {
-    return this.process.heaps.get(heap)?.reallocate(address, size, zero) ?? 0;
+  reallocate(heap: number, address: number, size: number, zero: boolean, inPlace = false): number {
+    return this.process.heaps.get(heap)?.reallocate(address, size, zero, inPlace) ?? 0;
   }
 }
 
@@ -238,6 +288,5 @@ export function createProcessHeap(process: Process): boolean {
   process.processHeap = base;
   const { memory, peb } = process.user!;
   memory.setU32(peb + Peb.processHeap, base);
-  memory.setU32(peb + Peb.numberOfHeaps, 1);
   return true;
 }

@@ -41,6 +41,7 @@ export const Status = {
   success: 0,
   timeout: 0x102,
   userApc: 0xc0,
+  imageNotAtBase: 0x4000_0003,
   guardPageViolation: 0x80000001,
   datatypeMisalignment: 0x80000002,
   breakpoint: 0x80000003,
@@ -65,6 +66,7 @@ export const Status = {
   badStack: 0xc0000028,
   invalidUnwindTarget: 0xc0000029,
   notCommitted: 0xc000002d,
+  sectionTooBig: 0xc0000040,
   invalidPageProtection: 0xc0000045,
   sectionProtection: 0xc000004e,
   invalidImageFormat: 0xc000007b,
@@ -75,11 +77,16 @@ export const Status = {
   integerOverflow: 0xc0000095,
   privilegedInstruction: 0xc0000096,
   insufficientResources: 0xc000009a,
+  invalidParameter2: 0xc00000f0,
+  invalidParameter3: 0xc00000f1,
+  invalidParameter4: 0xc00000f2,
+  invalidParameter5: 0xc00000f3,
   freeVmNotAtBase: 0xc000009f,
   memoryNotAllocated: 0xc00000a0,
   stackOverflow: 0xc00000fd,
   commitmentLimit: 0xc000012d,
   dllNotFound: 0xc0000135,
+  mappedAlignment: 0xc0000220,
 } as const;
 
 /** Bits of EXCEPTION_RECORD.ExceptionFlags. */

@@ -136,11 +136,14 @@ export function imageSection(
   bytes: Uint8Array,
   name: string,
 ): Section | undefined {
-  const pages = imagePages(parsePe(bytes, name, { allowDll: true }));
+  const pe = parsePe(bytes, name, { allowDll: true });
+  const pages = imagePages(pe);
   const wanted = pages.reduce((sum, page) => sum + (page.bytes ? 1 : 0), 0);
   if (wanted > frames.free) return undefined;
   const protects = Uint8Array.from(pages, (page) => toMm(page.protect) ?? Mm.noAccess);
-  const section = new Section(domain, frames, pages.length, Mm.executeWriteCopy, protects);
+  const section = new Section(domain, frames, pages.length, Mm.executeWriteCopy, {
+    image: { protects, base: pe.imageBase },
+  });
   pages.forEach((page, i) => page.bytes && section.fill(i, page.bytes));
   return section;
 }

@@ -9,13 +9,13 @@
  */
 import { PAGE_SIZE } from "../machine/types.ts";
 import type { AddressSpace } from "./address_space.ts";
-import { Pte } from "./address_space.ts";
 import type { MemoryRegion } from "./api.ts";
 import { alignUp } from "./bytes.ts";
 import { GRANULARITY, Memory, Protect, SHARED_DATA, Status, USER_END, USER_START } from "./constants.ts";
 import { partOf, regionOf } from "./memory_base.ts";
 import type { FaultOutcome, MemoryBase } from "./memory_base.ts";
 import * as rules from "./protection.ts";
+import { Residency } from "./residency.ts";
 import type { Section } from "./sections.ts";
 import { Mm } from "./vad.ts";
 import type { Vad, VadKind, VadTree } from "./vad.ts";
@@ -26,46 +26,69 @@ const LAST_PAGE = SHARED_DATA / PAGE_SIZE;
 /** Bits of a #PF error code. */
 const ERROR_WRITE = 2;
 const ERROR_FETCH = 16;
+/** Largest ZeroBits of NtAllocateVirtualMemory. */
+const MAX_ZERO_BITS = 21;
 
 /** Virtual memory of one process. */
 export class MemoryManager {
-  /** Frame of each page that has one: `gfn * 2 + 1` when it is the process's own, `gfn * 2` when shared. */
-  private readonly resident = new Map<number, number>();
+  private readonly resident: Residency;
   /** Called with the new limit when a stack grew. */
   onStackGrowth: (limit: number) => void = () => {};
-  /** Called with a page's address after its entry was changed or narrowed. */
-  onEntryChanged: (va: number) => void = () => {};
 
-  /** `executeAnywhere`: DEP is off for this process (OptIn and the program did not ask for it). */
+  /** `executeAnywhere`: DEP is off for this process; may change while it runs. */
   constructor(
     private readonly base: MemoryBase,
-    private readonly space: AddressSpace,
+    space: AddressSpace,
     readonly vads: VadTree,
-    readonly executeAnywhere: boolean,
-  ) {}
+    public executeAnywhere: boolean,
+  ) {
+    this.resident = new Residency(base, space);
+  }
 
-  /** NtAllocateVirtualMemory. */
-  allocate(base: number, size: number, type: number, protect: number) {
+  /** Called with a page's address after its entry was changed or narrowed. */
+  set onEntryChanged(call: (va: number) => void) {
+    this.resident.onEntryChanged = call;
+  }
+
+  /** The code of a page: 0 when it is not committed. */
+  private codeOf(vad: Vad, vpn: number): number {
+    const index = vpn - vad.start;
+    return vad.section && !vad.section.isCommitted(vad.sectionPage + index) ? 0 : vad.pages[index];
+  }
+
+  /** NtAllocateVirtualMemory; with `zeroBits` that many bits at the top of the address are 0. */
+  allocate(base: number, size: number, type: number, protect: number, zeroBits = 0) {
     const failed = (status: number) => ({ status, base: 0, size: 0 });
-    const known = Memory.commit | Memory.reserve | Memory.reset | Memory.topDown;
-    if (size === 0 || (type & ~known) !== 0) return failed(Status.invalidParameter);
-    if ((type & (Memory.commit | Memory.reserve | Memory.reset)) === 0) {
-      return failed(Status.invalidParameter);
+    if (zeroBits > MAX_ZERO_BITS) return failed(Status.invalidParameter3);
+    const wanted = type & ~Memory.topDown;
+    const isReset = wanted === Memory.reset;
+    if (!isReset && (wanted === 0 || (wanted & ~(Memory.commit | Memory.reserve)) !== 0)) {
+      return failed(Status.invalidParameter5);
     }
     const code = rules.toMm(protect);
     if (code === undefined || rules.isCopyOnWrite(code)) return failed(Status.invalidPageProtection);
-    if (base >= USER_END || size > USER_END - base) return failed(Status.invalidParameter);
-    if (type & Memory.reset) return { status: Status.success, base, size };
-    if (base === 0 || type & Memory.reserve) return this.reserve(base, size, type, code);
+    if (base >= USER_END) return failed(Status.invalidParameter2);
+    if (size === 0 || size > USER_END - base) return failed(Status.invalidParameter4);
+    if (isReset) return this.reset(base, size);
+    if (base === 0 || type & Memory.reserve) return this.reserve(base, size, type, code, zeroBits);
     return this.commit(base, size, code);
   }
 
-  private reserve(base: number, size: number, type: number, code: number) {
+  /** MEM_RESET: the content is not needed; the model keeps it. */
+  private reset(base: number, size: number) {
+    const start = Math.floor(base / PAGE_SIZE);
+    const end = Math.ceil((base + size) / PAGE_SIZE) - 1;
+    const vad = this.vads.find(start);
+    if (!vad || vad.end < end) return { status: Status.conflictingAddresses, base: 0, size: 0 };
+    return { status: Status.success, base: start * PAGE_SIZE, size: (end - start + 1) * PAGE_SIZE };
+  }
+
+  private reserve(base: number, size: number, type: number, code: number, zeroBits: number) {
     const count = Math.ceil(size / PAGE_SIZE);
     const top = (type & Memory.topDown) !== 0;
     let start: number | undefined;
     let pages = count;
-    if (base === 0) start = this.findFree(count, top);
+    if (base === 0) start = this.findFree(count, top, zeroBits);
     else {
       start = (base - base % GRANULARITY) / PAGE_SIZE;
       pages = Math.ceil((base + size) / PAGE_SIZE) - start;
@@ -79,10 +102,11 @@ export class MemoryManager {
     return { status, base: status ? 0 : start * PAGE_SIZE, size: status ? 0 : pages * PAGE_SIZE };
   }
 
-  private findFree(pages: number, topDown: boolean): number | undefined {
+  private findFree(pages: number, topDown: boolean, zeroBits = 0): number | undefined {
+    const end = Math.min(LAST_PAGE, 2 ** (32 - zeroBits) / PAGE_SIZE);
     return topDown
-      ? this.vads.highestFree(pages, STEP, FIRST_PAGE, LAST_PAGE)
-      : this.vads.lowestFree(pages, STEP, FIRST_PAGE, LAST_PAGE);
+      ? this.vads.highestFree(pages, STEP, FIRST_PAGE, end)
+      : this.vads.lowestFree(pages, STEP, FIRST_PAGE, end);
   }
 
   /** A private range at a page number, its last `committed` pages committed. Returns a status. */
@@ -123,19 +147,27 @@ export class MemoryManager {
     const end = Math.ceil((base + size) / PAGE_SIZE) - 1;
     const vad = this.vads.find(start);
     if (!vad || vad.end < end) return failed(Status.conflictingAddresses);
-    if (vad.kind !== "private") return failed(Status.alreadyCommitted);
+    const result = { status: Status.success, base: start * PAGE_SIZE, size: (end - start + 1) * PAGE_SIZE };
+    if (vad.kind !== "private") {
+      // The pages of a section made with SEC_RESERVE are committed for all its views; it was charged for them.
+      if (!vad.section!.commit(vad.sectionPage + start - vad.start, end - start + 1)) {
+        return failed(Status.alreadyCommitted);
+      }
+      return result;
+    }
     let fresh = 0;
     for (let vpn = start; vpn <= end; vpn++) if (vad.pages[vpn - vad.start] === 0) fresh++;
     if (!this.base.ledger.charge(fresh)) return failed(Status.commitmentLimit);
     for (let vpn = start; vpn <= end; vpn++) this.setCode(vad, vpn, Mm.committed | code);
-    return { status: Status.success, base: start * PAGE_SIZE, size: (end - start + 1) * PAGE_SIZE };
+    return result;
   }
 
   /** NtFreeVirtualMemory. */
   free(base: number, size: number, type: number) {
     const failed = (status: number) => ({ status, base: 0, size: 0 });
-    if (type !== Memory.decommit && type !== Memory.release) return failed(Status.invalidParameter);
-    if (base >= USER_END || size > USER_END - base) return failed(Status.invalidParameter);
+    if (type !== Memory.decommit && type !== Memory.release) return failed(Status.invalidParameter4);
+    if (base >= USER_END) return failed(Status.invalidParameter2);
+    if (size > USER_END - base) return failed(Status.invalidParameter3);
     let start = Math.floor(base / PAGE_SIZE);
     const vad = this.vads.find(start);
     if (!vad) return failed(Status.memoryNotAllocated);
@@ -162,17 +194,8 @@ export class MemoryManager {
       if (vad.pages[vpn - vad.start] === 0) continue;
       vad.pages[vpn - vad.start] = 0;
       this.base.ledger.used--;
-      this.dropPage(vpn);
+      this.resident.drop(vpn);
     }
-  }
-
-  private dropPage(vpn: number): void {
-    const resident = this.resident.get(vpn);
-    if (resident === undefined) return;
-    this.resident.delete(vpn);
-    this.space.set(vpn * PAGE_SIZE, 0, 0);
-    this.onEntryChanged(vpn * PAGE_SIZE);
-    if (resident & 1) this.base.frames.release(resident >>> 1);
   }
 
   /** NtProtectVirtualMemory. */
@@ -180,15 +203,17 @@ export class MemoryManager {
     const failed = (status: number) => ({ status, old: 0 });
     const code = rules.toMm(protect);
     if (code === undefined) return failed(Status.invalidPageProtection);
-    if (size === 0 || base >= USER_END || size > USER_END - base) return failed(Status.invalidParameter);
+    if (base >= USER_END) return failed(Status.invalidParameter2);
+    if (size === 0 || size > USER_END - base) return failed(Status.invalidParameter3);
     const start = Math.floor(base / PAGE_SIZE);
     const end = Math.ceil((base + size) / PAGE_SIZE) - 1;
     const vad = this.vads.find(start);
     if (!vad || vad.end < end) return failed(Status.conflictingAddresses);
     if (rules.isCopyOnWrite(code) && vad.kind === "private") return failed(Status.invalidPageProtection);
+    if (vad.kind === "mapped" && !rules.allows(vad.protect, code)) return failed(Status.sectionProtection);
     let charge = 0;
     for (let vpn = start; vpn <= end; vpn++) {
-      const before = vad.pages[vpn - vad.start];
+      const before = this.codeOf(vad, vpn);
       if (before === 0) return failed(Status.notCommitted);
       charge += this.chargeOf(vad, vpn, this.codeFor(vad, vpn, code)) - this.chargeOf(vad, vpn, before);
     }
@@ -202,36 +227,20 @@ export class MemoryManager {
 
   /** The code a page gets when `code` is asked for: a shared image page becomes copy-on-write. */
   private codeFor(vad: Vad, vpn: number, code: number): number {
-    const own = ((this.resident.get(vpn) ?? 0) & 1) !== 0;
-    if (own) return rules.afterCopy(code);
-    return vad.kind === "image" ? rules.beforeCopy(code) : code;
+    if (this.resident.isOwn(vpn)) return rules.afterCopy(code);
+    return vad.kind === "image" || rules.isCopyOnWrite(vad.protect) ? rules.beforeCopy(code) : code;
   }
 
   /** Pages of commitment a page of a shared range stands for: one when it is or may become a copy. */
   private chargeOf(vad: Vad, vpn: number, code: number): number {
     if (vad.kind === "private") return code === 0 ? 0 : 1;
-    return rules.isCopyOnWrite(code) || ((this.resident.get(vpn) ?? 0) & 1) !== 0 ? 1 : 0;
+    return rules.isCopyOnWrite(code) || this.resident.isOwn(vpn) ? 1 : 0;
   }
 
   private setCode(vad: Vad, vpn: number, code: number): void {
     if (vad.pages[vpn - vad.start] === code) return;
     vad.pages[vpn - vad.start] = code;
-    this.writeEntry(vpn, code);
-  }
-
-  /** Brings a page's entry in line with its code; accessed and dirty bits of the same frame stay. */
-  private writeEntry(vpn: number, code: number): boolean {
-    const resident = this.resident.get(vpn);
-    if (resident === undefined) return true;
-    const va = vpn * PAGE_SIZE;
-    const { high, low } = rules.entryFor(resident >>> 1, code);
-    const old = this.space.get(va);
-    const kept = low !== 0 && old.low >>> 12 === low >>> 12 ? old.low & Pte.dirty : 0;
-    const next = (low | kept) >>> 0;
-    if (old.high >>> 0 === high >>> 0 && old.low >>> 0 === next) return true;
-    if (!this.space.set(va, high, next)) return false;
-    this.onEntryChanged(va);
-    return true;
+    this.resident.writeEntry(vpn, code);
   }
 
   /** VirtualQuery. */
@@ -243,9 +252,9 @@ export class MemoryManager {
       const end = next ? next.start : USER_END / PAGE_SIZE;
       return regionOf(vpn, vpn, Math.max(end - vpn, 1), Memory.free, 0, 0, Protect.noAccess);
     }
-    const code = vad.pages[vpn - vad.start];
+    const code = this.codeOf(vad, vpn);
     let end = vpn;
-    while (end < vad.end && vad.pages[end + 1 - vad.start] === code) end++;
+    while (end < vad.end && this.codeOf(vad, end + 1) === code) end++;
     const type = { private: Memory.private, mapped: Memory.mapped, image: Memory.image }[vad.kind];
     const state = code === 0 ? Memory.reserve : Memory.commit;
     const protect = code === 0 ? 0 : rules.fromMm(code);
@@ -262,7 +271,7 @@ export class MemoryManager {
     let start: number | undefined = base / PAGE_SIZE;
     if (base === 0) start = this.findFree(pages, false);
     else if (base % PAGE_SIZE || start < FIRST_PAGE || start + pages > USER_END / PAGE_SIZE) {
-      return failed(Status.invalidParameter);
+      return failed(Status.invalidParameter3);
     } else if (!this.vads.isFree(start, start + pages - 1)) return failed(Status.conflictingAddresses);
     if (start === undefined) return failed(Status.noMemory);
     const codes = new Uint8Array(pages).fill(Mm.committed | code);
@@ -289,8 +298,7 @@ export class MemoryManager {
       for (let i = 0; i < pages; i++) {
         const gfn = section.frame(from + i, false);
         if (gfn === undefined) continue;
-        this.resident.set(start + i, gfn * 2);
-        this.writeEntry(start + i, codes[i]);
+        this.resident.share(start + i, gfn, codes[i]);
       }
     }
     return { status: Status.success, base: start * PAGE_SIZE, size: pages * PAGE_SIZE };
@@ -307,7 +315,7 @@ export class MemoryManager {
   private removeShared(vad: Vad): void {
     for (let vpn = vad.start; vpn <= vad.end; vpn++) {
       this.base.ledger.used -= this.chargeOf(vad, vpn, vad.pages[vpn - vad.start]);
-      this.dropPage(vpn);
+      this.resident.drop(vpn);
     }
     this.vads.remove(vad);
     vad.section!.release();
@@ -327,23 +335,18 @@ export class MemoryManager {
   fault(address: number, errorCode: number): FaultOutcome {
     const vpn = Math.floor(address / PAGE_SIZE);
     const vad = this.vads.find(vpn);
-    const code = vad ? vad.pages[vpn - vad.start] : 0;
+    const code = vad ? this.codeOf(vad, vpn) : 0;
     if (!vad || code === 0 || (code & 0x1f) === Mm.noAccess) return "violation";
     if (rules.isBarred(code)) return this.guardTouched(vad, vpn, code);
     if (errorCode & ERROR_WRITE && !rules.isWritable(code)) return "violation";
     const fetch = (errorCode & ERROR_FETCH) !== 0;
     if (fetch && !rules.isExecutable(code) && !this.executeAnywhere) return "violation";
-    if (!this.makeResident(vad, vpn, code, (errorCode & ERROR_WRITE) !== 0)) return "noMemory";
-    if (!this.writeEntry(vpn, vad.pages[vpn - vad.start])) return "noMemory";
-    if (fetch && !rules.isExecutable(code)) this.clearNoExecute(vpn);
+    const next = this.resident.materialise(vad, vpn, code, (errorCode & ERROR_WRITE) !== 0);
+    if (next === undefined) return "noMemory";
+    vad.pages[vpn - vad.start] = next;
+    if (!this.resident.writeEntry(vpn, next)) return "noMemory";
+    if (fetch && !rules.isExecutable(code)) this.resident.clearNoExecute(vpn);
     return "resolved";
-  }
-
-  private clearNoExecute(vpn: number): void {
-    const va = vpn * PAGE_SIZE;
-    const entry = this.space.get(va);
-    this.space.set(va, entry.high & ~Pte.noExecute, entry.low);
-    this.onEntryChanged(va);
   }
 
   private guardTouched(vad: Vad, vpn: number, code: number): FaultOutcome {
@@ -360,36 +363,6 @@ export class MemoryManager {
     return this.fault(vpn * PAGE_SIZE, 0);
   }
 
-  /** Gives a page a frame; a write to a copy-on-write page gets a copy. */
-  private makeResident(vad: Vad, vpn: number, code: number, write: boolean): boolean {
-    const index = vpn - vad.start;
-    const known = this.resident.get(vpn);
-    if (vad.kind === "private") {
-      if (known !== undefined) return true;
-      const gfn = this.base.frames.allocate();
-      if (gfn === undefined) return false;
-      this.resident.set(vpn, gfn * 2 + 1);
-      return true;
-    }
-    if (known !== undefined && (known & 1 || !(write && rules.isCopyOnWrite(code)))) return true;
-    if (write && rules.isCopyOnWrite(code)) {
-      const original = known === undefined ? vad.section!.frame(vad.sectionPage + index, false) : known >>> 1;
-      const copy = this.base.frames.allocate();
-      if (copy === undefined) return false;
-      if (original !== undefined) {
-        const { domain } = this.base;
-        domain.writePhysical(copy * PAGE_SIZE, domain.readPhysical(original * PAGE_SIZE, PAGE_SIZE));
-      }
-      this.resident.set(vpn, copy * 2 + 1);
-      vad.pages[index] = rules.afterCopy(code);
-      return true;
-    }
-    const gfn = vad.section!.frame(vad.sectionPage + index, true);
-    if (gfn === undefined) return false;
-    this.resident.set(vpn, gfn * 2);
-    return true;
-  }
-
   /** True when every page of the range allows the access without an exception. */
   accessible(address: number, length: number, write: boolean): boolean {
     if (length === 0) return true;
@@ -397,7 +370,7 @@ export class MemoryManager {
     const last = Math.floor((address + length - 1) / PAGE_SIZE);
     for (let vpn = Math.floor(address / PAGE_SIZE); vpn <= last; vpn++) {
       const vad = this.vads.find(vpn);
-      const code = vad ? vad.pages[vpn - vad.start] : 0;
+      const code = vad ? this.codeOf(vad, vpn) : 0;
       const stackGuard = vad?.stack && (code & 0x1f) !== Mm.noAccess && code & Mm.guard;
       if (code === 0 || (rules.isBarred(code) && !stackGuard)) return false;
       if (write && !rules.isWritable(code) && !stackGuard) return false;

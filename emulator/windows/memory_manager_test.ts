@@ -50,11 +50,11 @@ Deno.test("what Windows refuses is refused with its status", () => {
   const status = (b: number, size: number, type: number, protect: number) =>
     manager.allocate(b, size, type, protect).status;
   assert.equal(status(base, 0x1000, Memory.reserve, Protect.readWrite), Status.conflictingAddresses);
-  assert.equal(status(0, 0, BOTH, Protect.readWrite), Status.invalidParameter);
+  assert.equal(status(0, 0, BOTH, Protect.readWrite), Status.invalidParameter4);
   assert.equal(status(0, 0x1000, BOTH, 3), Status.invalidPageProtection);
   assert.equal(status(0x10, 0x1000, BOTH, Protect.readWrite), Status.conflictingAddresses);
   assert.equal(status(0x7ffe_0000, 0x1000, BOTH, Protect.readWrite), Status.conflictingAddresses);
-  assert.equal(status(0x8000_0000, 0x1000, BOTH, Protect.readWrite), Status.invalidParameter);
+  assert.equal(status(0x8000_0000, 0x1000, BOTH, Protect.readWrite), Status.invalidParameter2);
   assert.equal(status(0, 0x7000_0000, BOTH, Protect.readWrite), Status.commitmentLimit);
   assert.equal(status(0, 0x7f00_0000, Memory.reserve, Protect.readWrite), Status.noMemory);
   assert.equal(manager.free(base + 0x1000, 0, Memory.release).status, Status.freeVmNotAtBase);

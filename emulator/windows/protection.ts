@@ -62,6 +62,23 @@ export function isExecutable(code: number): boolean {
   return !isBarred(code) && (base === 2 || base === 3 || base === 6 || base === 7);
 }
 
+/** Protections (by MM code without modifiers) that a view mapped with the protection at this index may get. */
+const COMPATIBLE: readonly (readonly number[])[] = [
+  [],
+  [Mm.readOnly, Mm.writeCopy],
+  [Mm.execute],
+  [Mm.readOnly, Mm.writeCopy, Mm.execute, Mm.executeRead],
+  [Mm.readOnly, Mm.readWrite, Mm.writeCopy],
+  [Mm.readOnly, Mm.readWrite, Mm.writeCopy],
+  [1, 2, 3, 4, 5, 6, 7],
+  [1, 2, 3, 4, 5, 6, 7],
+];
+
+/** Whether a view of data that was mapped with one protection may be given another. */
+export function allows(mapped: number, code: number): boolean {
+  return (code & 0x1f) === Mm.noAccess || COMPATIBLE[mapped & 7].includes(code & 7);
+}
+
 /** The code after the private copy was made. */
 export function afterCopy(code: number): number {
   return isCopyOnWrite(code) ? code - 1 : code;

@@ -99,6 +99,7 @@ export const Peb = {
   heapSegmentCommit: 0x7c,
   numberOfHeaps: 0x88,
   maximumNumberOfHeaps: 0x8c,
+  processHeaps: 0x90,
   osMajorVersion: 0xa4,
   osMinorVersion: 0xa8,
   osBuildNumber: 0xac,

@@ -5,7 +5,14 @@
  * @module
  */
 import { InputError } from "../../core/ports.ts";
-import type { Module, ProcessOptions, SystemServices, ThreadInfo, VirtualMemory } from "./api.ts";
+import type {
+  Module,
+  ProcessOptions,
+  SectionFile,
+  SystemServices,
+  ThreadInfo,
+  VirtualMemory,
+} from "./api.ts";
 import { ProcessVirtual } from "./api_call.ts";
 import { pagesOf } from "./bytes.ts";
 import { applyContext, CONTEXT_ALL, encodeContext } from "./context.ts";
@@ -15,7 +22,7 @@ import { MAX_APCS, ObjectServices, Win32 } from "./object_services.ts";
 import { Process, Thread } from "./process.ts";
 import { createProcess, createThread, endProcess, endThread } from "./process_life.ts";
 import { imageSection } from "./dll_registry.ts";
-import { toMm } from "./protection.ts";
+import { isWritable, toMm } from "./protection.ts";
 import { Section } from "./sections.ts";
 import { GuestFault } from "./user_memory.ts";
 import { Mm } from "./vad.ts";
@@ -26,6 +33,8 @@ const MAX_VECTORED = 256;
 const STILL_ACTIVE = 0x103;
 const SEC_IMAGE = 0x100_0000;
 const CURRENT_PROCESS = 0xffffffff;
+const SEC_RESERVE = 0x400_0000;
+
 /** See {@link SystemServices}; made for one thread. */
 export class Services extends ObjectServices implements SystemServices {
   private processOf(handle: number): Process | undefined {
@@ -215,23 +224,32 @@ export class Services extends ObjectServices implements SystemServices {
     });
   }
 
-  createSection(size: number, protect: number, file?: string, name = ""): number {
+  createSection(size: number, protect: number, file?: SectionFile, name = ""): number {
     return this.named(name, "section", () => this.makeSection(size, protect, file), (made) => made.release());
   }
 
   /** A section that nobody has a handle to yet; undefined, with last error set, when it cannot be made. */
-  private makeSection(size: number, protect: number, file?: string): Section | undefined {
+  private makeSection(size: number, protect: number, file?: SectionFile): Section | undefined {
     const { kernel } = this;
-    if (file !== undefined && protect & SEC_IMAGE) return this.makeImageSection(file);
-    const content = file === undefined ? undefined : kernel.files.read(this.absolute(file));
-    if (file !== undefined && !content) return this.fail(Win32.fileNotFound, undefined);
+    if (file !== undefined && protect & SEC_IMAGE) return this.makeImageSection(file.path);
+    const path = file && this.absolute(file.path);
+    const content = path === undefined ? undefined : kernel.files.read(path);
+    if (path !== undefined && !content) return this.fail(Win32.fileNotFound, undefined);
     const bytes = size === 0 ? content?.length ?? 0 : size;
     const code = toMm(protect & 0xff);
     if (bytes === 0 || code === undefined) return this.fail(Win32.invalidParameter, undefined);
     const pages = pagesOf(bytes);
     if (!kernel.ledger.charge(pages)) return this.fail(Win32.notEnoughMemory, undefined);
-    const section = new Section(kernel.domain, kernel.frames, pages, code & ~Mm.committed, undefined, () => {
-      kernel.ledger.used -= pages;
+    const changed = (bytes: Uint8Array) => {
+      kernel.files.write(path!, bytes);
+      file?.changed?.(bytes);
+    };
+    const section = new Section(kernel.domain, kernel.frames, pages, code & ~Mm.committed, {
+      reserved: path === undefined && (protect & SEC_RESERVE) !== 0,
+      file: path !== undefined && isWritable(code) ? { size: bytes, changed } : undefined,
+      onFree: () => {
+        kernel.ledger.used -= pages;
+      },
     });
     for (let page = 0; content && page < pagesOf(Math.min(content.length, bytes)); page++) {
       section.fill(page, content.subarray(page * 4096, (page + 1) * 4096));
@@ -307,8 +325,8 @@ class AttachedVirtual implements VirtualMemory {
     private readonly inner: VirtualMemory,
   ) {}
 
-  allocate(base: number, size: number, type: number, protect: number) {
-    return this.kernel.attach(this.process, () => this.inner.allocate(base, size, type, protect));
+  allocate(base: number, size: number, type: number, protect: number, zeroBits?: number) {
+    return this.kernel.attach(this.process, () => this.inner.allocate(base, size, type, protect, zeroBits));
   }
   free(base: number, size: number, type: number) {
     return this.kernel.attach(this.process, () => this.inner.free(base, size, type));
@@ -324,5 +342,8 @@ class AttachedVirtual implements VirtualMemory {
   }
   unmapView(base: number): number {
     return this.kernel.attach(this.process, () => this.inner.unmapView(base));
+  }
+  flushView(address: number): number {
+    return this.inner.flushView(address);
   }
 }

@@ -2,11 +2,12 @@
 /** kernel32: files, pipes, handles. Nothing leaves the model's file system. @module */
 import type { ApiCall } from "../../api.ts";
 import { both, constant, type Handlers } from "../define.ts";
-import { Win32 } from "../shared/errors.ts";
+import { Win32, win32OfStatus } from "../shared/errors.ts";
 import {
   closeFile,
   type ConsoleObject,
   contentOf,
+  type FileNode,
   type FileObject,
   flush,
   flushAll,
@@ -163,6 +164,17 @@ export function closeHandle(call: ApiCall, handle: number): boolean {
   return call.handles.close(handle);
 }
 
+const SEC_IMAGE = 0x1000000;
+
+/** A file as what a section is made of: what its views write is seen by its readers. */
+export const backing = (node: FileNode) => ({
+  path: node.path,
+  changed: (bytes: Uint8Array) => {
+    node.bytes = bytes;
+    node.size = bytes.length;
+  },
+});
+
 function mapping(
   call: ApiCall,
   handle: number,
@@ -184,7 +196,8 @@ function mapping(
   }
   file.node.dirty = true;
   flush(call, file.node);
-  return call.system.createSection(low || file.node.size, protect, file.node.path, name);
+  const size = protect & SEC_IMAGE ? 0 : low || file.node.size;
+  return call.system.createSection(size, protect, backing(file.node), name);
 }
 
 /** FILE_MAP_… to a page protection. */
@@ -206,9 +219,9 @@ function mapView(
 ) {
   if (high > 0) return call.fail(Win32.invalidParameter);
   const view = call.virtual.mapView(section, base, low, size, viewProtection(access));
-  return view.status
-    ? call.fail(view.status === 0xc0000008 ? Win32.invalidHandle : Win32.invalidParameter)
-    : view.base;
+  // The handle of a section lacks the right to map it as it must not be.
+  if (view.status === 0xc000004e) return call.fail(Win32.accessDenied);
+  return view.status >= 0x80000000 ? call.fail(win32OfStatus(view.status)) : view.base;
 }
 
 export const file: Handlers = {
@@ -361,7 +374,7 @@ export const file: Handlers = {
     mapView(call, section, access, high, low, size, 0),
   MapViewOfFileEx: mapView,
   UnmapViewOfFile: (call, base) => call.virtual.unmapView(base) ? call.fail(Win32.invalidAddress) : 1,
-  FlushViewOfFile: () => 1,
+  FlushViewOfFile: (call, base) => call.virtual.flushView(base) ? call.fail(Win32.invalidAddress) : 1,
 
   CloseHandle: (call, handle) => {
     if (handle === INVALID || handle === 0xfffffffe) return 1;

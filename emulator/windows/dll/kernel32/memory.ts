@@ -59,6 +59,30 @@ function query(call: ApiCall, process: number, address: number, buffer: number, 
 }
 
 const HEAP_ZERO = 8;
+const HEAP_ENABLE_EXECUTE = 0x40000;
+
+/** PROCESS_HEAP_ENTRY: data, size, overhead and region index (a byte each), flags (a word), 16 bytes more. */
+function heapWalk(call: ApiCall, heap: number, entry: number) {
+  const entries = call.heaps.entries(heap);
+  if (!entries) return call.fail(Win32.invalidHandle);
+  const last = call.memory.u32(entry);
+  let [low, high] = [0, entries.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (entries[middle].address <= last) low = middle + 1;
+    else high = middle;
+  }
+  const next = entries[low];
+  if (!next) return call.fail(Win32.noMoreItems);
+  const { address, size, overhead, kind } = next;
+  const region = entries.slice(0, low + 1).filter((one) => one.kind === "region").length - 1;
+  const flags = { region: 1, busy: 4, free: 0 }[kind];
+  call.memory.setBytes(entry, new Uint8Array(28));
+  call.memory.setU32(entry, address);
+  call.memory.setU32(entry + 4, size);
+  call.memory.setU32(entry + 8, (overhead | (Math.max(region, 0) & 255) << 8 | flags << 16) >>> 0);
+  return 1;
+}
 
 /** Allocates from a heap with the flags of HeapAlloc. */
 export function heapAllocate(call: ApiCall, heap: number, flags: number, size: number): number {
@@ -141,8 +165,9 @@ export const memory: Handlers = {
   ...constant(1, "VirtualLock VirtualUnlock FlushInstructionCache SetProcessWorkingSetSize"),
   ...constant(1, "SetProcessWorkingSetSizeEx HeapLock HeapUnlock HeapSetInformation"),
 
-  HeapCreate: (call) => call.heaps.create() || call.fail(Win32.notEnoughMemory),
-  HeapDestroy: (call, heap) => heap === call.heaps.processHeap ? call.fail(Win32.invalidHandle) : 1,
+  HeapCreate: (call, options, _initial, maximum) =>
+    call.heaps.create((options & HEAP_ENABLE_EXECUTE) !== 0, maximum) || call.fail(Win32.notEnoughMemory),
+  HeapDestroy: (call, heap) => call.heaps.destroy(heap) ? 1 : call.fail(Win32.invalidHandle),
   HeapFree: (call, heap, _flags, block) => {
     if (block === 0) return 1;
     return call.heaps.free(heap, block) ? 1 : call.fail(Win32.invalidParameter);
@@ -150,7 +175,7 @@ export const memory: Handlers = {
   HeapValidate: (call, heap, _flags, block) =>
     block === 0 || call.heaps.size(heap, block) !== undefined ? 1 : 0,
   HeapCompact: () => 0x100000,
-  HeapWalk: (call) => call.fail(Win32.noMoreItems),
+  HeapWalk: heapWalk,
   HeapQueryInformation: (call, _heap, kind, buffer, length, returned) => {
     if (kind !== 0) return call.fail(Win32.invalidParameter);
     if (returned) call.memory.setU32(returned, 4);
@@ -160,8 +185,9 @@ export const memory: Handlers = {
   },
   GetProcessHeap: (call) => call.heaps.processHeap,
   GetProcessHeaps: (call, count, buffer) => {
-    if (count > 0) call.memory.setU32(buffer, call.heaps.processHeap);
-    return 1;
+    const all = call.heaps.all();
+    all.slice(0, count).forEach((heap, i) => call.memory.setU32(buffer + 4 * i, heap));
+    return all.length;
   },
 
   IsBadReadPtr: (call, address, length) => bad(call, address, length, false),

@@ -129,12 +129,14 @@ export const heap: Handlers = {
   RtlAllocateHeap: heapAllocate,
   RtlFreeHeap: (call, heap, _flags, block) => block === 0 || call.heaps.free(heap, block) ? 1 : 0,
   RtlReAllocateHeap: (call, heap, flags, block, size) => {
-    if (flags & 0x10) return (call.heaps.size(heap, block) ?? 0) >= size ? block : 0;
-    return call.heaps.reallocate(heap, block, size, (flags & 8) !== 0) || call.fail(Win32.notEnoughMemory);
+    const inPlace = (flags & 0x10) !== 0;
+    return call.heaps.reallocate(heap, block, size, (flags & 8) !== 0, inPlace) ||
+      call.fail(Win32.notEnoughMemory);
   },
   RtlSizeHeap: (call, heap, _flags, block) => call.heaps.size(heap, block) ?? 0xffffffff,
-  RtlCreateHeap: (call) => call.heaps.create(),
-  RtlDestroyHeap: () => 0,
+  RtlCreateHeap: (call, flags, _base, reserve) =>
+    call.heaps.create((flags & 0x40000) !== 0, flags & 2 ? 0 : reserve),
+  RtlDestroyHeap: (call, heap) => call.heaps.destroy(heap) ? 0 : heap,
   RtlValidateHeap: () => 1,
   ...constant(1, "RtlLockHeap RtlUnlockHeap RtlSetHeapInformation"),
 

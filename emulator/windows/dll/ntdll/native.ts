@@ -32,10 +32,16 @@ function milliseconds(call: ApiCall, at: number): number {
 const status = (went: boolean | number) => went ? 0 : Status.invalidHandle;
 
 const virtualMemory: Handlers = {
-  NtAllocateVirtualMemory: (call, process, base, _zeroBits, size, type, protect) => {
+  NtAllocateVirtualMemory: (call, process, base, zeroBits, size, type, protect) => {
     const target = space(call, process);
     if (!target) return Status.invalidHandle;
-    const result = target.allocate(call.memory.u32(base), call.memory.u32(size), type, protect);
+    const result = target.allocate(
+      call.memory.u32(base),
+      call.memory.u32(size),
+      type,
+      protect,
+      zeroBits,
+    );
     if (result.status === 0) {
       call.memory.setU32(base, result.base);
       call.memory.setU32(size, result.size);

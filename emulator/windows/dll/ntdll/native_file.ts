@@ -15,10 +15,13 @@ import {
   resize,
   writeFile,
 } from "../shared/filesystem.ts";
+import { toMm } from "../../protection.ts";
+import { backing } from "../kernel32/file.ts";
 import { countedString, objectName } from "./unicode.ts";
 
-const SEC_IMAGE = 0x1000000;
 const BAD_EXE_FORMAT = 193;
+
+const SEC_IMAGE = 0x1000000;
 
 const fileOf = (call: ApiCall, handle: number): FileObject | undefined => {
   const object = call.handles.get(handle);
@@ -138,17 +141,21 @@ export const nativeFiles: Handlers = {
   NtCreateSection: (call, handle, _access, attributes, maximum, protect, kind, fileHandle) => {
     const file = fileHandle ? fileOf(call, fileHandle) : undefined;
     if (fileHandle && !file) return Status.invalidHandle;
+    if (toMm(protect) === undefined) return 0xc0000045;
     if (file) flush(call, file.node);
     const asked = maximum ? call.memory.u32(maximum) : 0;
     if (!file && asked === 0) return 0xc0000040;
-    if (kind & SEC_IMAGE && !file) return Status.invalidParameter;
+    const isImage = (kind & SEC_IMAGE) !== 0;
+    if (isImage && !file) return Status.invalidParameter;
     const section = call.system.createSection(
-      asked || file!.node.size,
-      (protect & 0xff) | (kind & SEC_IMAGE),
-      file?.node.path,
+      isImage ? 0 : asked || file!.node.size,
+      (protect | kind) >>> 0,
+      file && backing(file.node),
       objectName(call, attributes),
     );
-    if (section === 0) return call.lastError === BAD_EXE_FORMAT ? 0xc000007b : Status.noMemory;
+    if (section === 0) {
+      return call.lastError === BAD_EXE_FORMAT ? Status.invalidImageFormat : Status.noMemory;
+    }
     call.memory.setU32(handle, section);
     return 0;
   },

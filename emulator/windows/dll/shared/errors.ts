@@ -71,6 +71,7 @@ export const Status = {
   portNotSet: 0xc0000353,
   notSupported: 0xc00000bb,
   dllNotFound: 0xc0000135,
+  invalidImageFormat: 0xc000007b,
   procedureNotFound: 0xc000007a,
   ordinalNotFound: 0xc0000138,
   badCompressionBuffer: 0xc0000242,
@@ -89,9 +90,10 @@ const FROM_STATUS = new Map<number, number>([
   [0xc0000017, Win32.notEnoughMemory],
   [0xc0000018, Win32.invalidAddress],
   [0xc0000019, Win32.invalidAddress],
-  [0xc000001a, Win32.invalidAddress],
+  [0xc000001a, Win32.invalidParameter],
   [0xc000001b, Win32.invalidParameter],
-  [0xc000001f, Win32.invalidAddress],
+  [0xc000001f, Win32.accessDenied],
+  [0xc0000021, Win32.accessDenied],
   [0xc0000022, Win32.accessDenied],
   [0xc0000023, Win32.insufficientBuffer],
   [0xc0000024, Win32.invalidHandle],
@@ -108,9 +110,11 @@ const FROM_STATUS = new Map<number, number>([
   [0xc000009f, Win32.invalidAddress],
   [0xc00000a0, Win32.invalidAddress],
   [0xc00000bb, Win32.notSupported],
+  ...Array.from({ length: 12 }, (_, i) => [0xc00000ef + i, Win32.invalidParameter] as [number, number]),
   [0xc000012d, 1455],
   [0xc0000135, Win32.modNotFound],
   [0xc0000138, 182],
+  [0xc0000220, 1132],
 ]);
 
 /** What RtlNtStatusToDosError answers: ERROR_MR_MID_NOT_FOUND for codes outside the table. */
