@@ -212,11 +212,10 @@ export function resumeWait(kernel: Kernel, thread: Thread): void {
     thread.wakeValue = undefined;
     return;
   }
-  const apc = value === Wait.ioCompletion ? thread.apcs.shift() : undefined;
-  if (apc) {
+  if (value === Wait.ioCompletion && thread.apcs.length > 0) {
     const runner: CallFrame = {
       call: frame.call,
-      generator: apcRunner(thread, apc),
+      generator: apcRunner(thread),
       context: frame.context,
       callbackStack: 0,
       callbackWords: 0,
@@ -231,12 +230,7 @@ export function resumeWait(kernel: Kernel, thread: Thread): void {
   advance(kernel, thread, frame, value);
 }
 
-function* apcRunner(
-  thread: Thread,
-  first: { readonly routine: number; readonly args: readonly number[] },
-): Generator<Request, HandlerResult, number> {
-  for (let apc: typeof first | undefined = first; apc; apc = thread.apcs.shift()) {
-    yield { kind: "invoke", address: apc.routine, args: apc.args };
-  }
+function* apcRunner(thread: Thread): Generator<Request, HandlerResult, number> {
+  yield* thread.runApcs();
   return Wait.ioCompletion;
 }

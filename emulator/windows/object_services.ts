@@ -185,7 +185,7 @@ export class ObjectServices {
         if (!thread.alive) return false;
         const time = clock.systemTime;
         const args = [argument, Number(time & 0xffffffffn), Number(time >> 32n)];
-        if (thread.apcs.length < MAX_APCS) thread.apcs.push({ routine, args });
+        if (thread.apcs.length < MAX_APCS) thread.queueApc({ routine, args, ofSample: thread.ofSample });
         return true;
       },
     );

@@ -114,6 +114,8 @@ export interface WaitBlock {
 export interface Apc {
   readonly routine: number;
   readonly args: readonly number[];
+  /** Queued by the sample: while it is queued or runs, the thread runs for the sample. */
+  readonly ofSample: boolean;
 }
 
 /** A thread. */
@@ -144,9 +146,32 @@ export class Thread implements Waitable, Owner {
     readonly ethread: number,
     readonly start: number,
     readonly parameter: number,
-    /** Runs for the sample: its own process's, or one it put into another. */
-    public ofSample: boolean,
+    /** Made by the sample: in its own process, or in another. */
+    private readonly madeBySample: boolean,
   ) {}
+
+  /** The sample gave it other registers. */
+  takenOver = false;
+  /** APCs of the sample that are queued or run. */
+  sampleApcs = 0;
+
+  /** Runs for the sample. */
+  get ofSample(): boolean {
+    return this.madeBySample || this.takenOver || this.sampleApcs > 0;
+  }
+
+  queueApc(apc: Apc): void {
+    this.apcs.push(apc);
+    if (apc.ofSample) this.sampleApcs++;
+  }
+
+  /** Takes the APCs out of the queue one by one and has each run. */
+  *runApcs(): Generator<Request, void, number> {
+    for (let apc = this.apcs.shift(); apc; apc = this.apcs.shift()) {
+      yield { kind: "invoke", address: apc.routine, args: apc.args };
+      if (apc.ofSample) this.sampleApcs--;
+    }
+  }
 
   isSignalled(): boolean {
     return this.exitCode !== undefined;

@@ -179,15 +179,14 @@ export class Services extends ObjectServices implements SystemServices {
     const thread = this.threadOf(handle);
     if (!thread?.alive) return this.fail(Win32.invalidHandle, false);
     applyContext(thread.context, context);
-    thread.ofSample ||= this.thread.ofSample;
+    thread.takenOver ||= this.thread.ofSample;
     return true;
   }
 
   queueApc(handle: number, routine: number, args: readonly number[]): boolean {
     const thread = this.threadOf(handle);
     if (!thread?.alive || thread.apcs.length >= MAX_APCS) return this.fail(Win32.invalidHandle, false);
-    thread.ofSample ||= this.thread.ofSample;
-    thread.apcs.push({ routine, args: args.slice(0, 3) });
+    thread.queueApc({ routine, args: args.slice(0, 3), ofSample: this.thread.ofSample });
     return true;
   }
 

@@ -62,9 +62,7 @@ export function* startThread(call: KernelCall): Generator<Request, void, number>
     const reason = isFirst ? PROCESS_ATTACH : THREAD_ATTACH;
     for (const address of callbacks) yield { kind: "invoke", address, args: [base, reason, 0] };
   }
-  for (let apc = thread.apcs.shift(); apc; apc = thread.apcs.shift()) {
-    yield { kind: "invoke", address: apc.routine, args: apc.args };
-  }
+  yield* thread.runApcs();
   enterStart(call);
 }
 
