@@ -18,6 +18,7 @@ export { type OperandSpec, type Row, variantNumber } from "./row.ts";
 export {
   Builder,
   type Expr,
+  type FlagKind,
   type Place,
   type Size,
   type Stmt,

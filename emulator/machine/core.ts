@@ -279,7 +279,8 @@ export class Core {
       : access === Access.write
       ? Permission.write
       : Permission.execute;
-    const found = this.tlb.find(va, user);
+    let found = this.tlb.find(va, user);
+    if (found < 0) found = this.tlb.recall(va, user);
     if (found >= 0 && this.tlb.permissions[found] & needed) return found;
     const answer = this.host.translate(va >>> 0, access, user);
     if (answer === TRANSLATE_HOLD) throw new GuestHold();

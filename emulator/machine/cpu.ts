@@ -17,7 +17,7 @@ import { SLOW_WRITE } from "./lowering.ts";
 import { Jit, type JitStatistics } from "./jit.ts";
 import type { LinearMemory } from "./memory.ts";
 import { OpView } from "./op_view.ts";
-import { trueHandler } from "./region.ts";
+import { trueHandler } from "./region_graph.ts";
 import { loadSegmentUnchecked, loadTaskUnchecked } from "./segments.ts";
 import { Access, type Cpu, type CpuExit, type CpuHost, type TableRegister } from "./types.ts";
 

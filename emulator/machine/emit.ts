@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Block, Exit, Op, OP_SIZE, State } from "./layout.ts";
+import { Block, Exit, Op, OP_SIZE, State, TLB_ENTRIES, TLB_ENTRY_SIZE } from "./layout.ts";
 import type { Code } from "./wasm.ts";
 
 /** Functions of the module that handlers call, by index, and the type of handlers. */
@@ -35,9 +35,17 @@ export function startBlock(c: Code, block: number, handlerType: number): void {
   dispatch(c, handlerType);
 }
 
+/** Pushes the offset in its bank of the TLB entry for a linear address ({@link tlbIndex}). */
+export function tlbOffset(c: Code, linear: () => void): void {
+  linear();
+  linear();
+  c.const(10).op("shr_u").op("xor").const(8).op("shr_u").const((TLB_ENTRIES - 1) * TLB_ENTRY_SIZE).op("and");
+}
 /** Pushes the address of the TLB entry for a linear address. */
 export function tlbEntry(c: Code, linear: number): void {
-  c.get(CPU).load(32, State.tlb).get(linear).const(8).op("shr_u").const(0xff0).op("and").op("add");
+  c.get(CPU).load(32, State.tlb);
+  tlbOffset(c, () => c.get(linear));
+  c.op("add");
 }
 
 /** Locals that hold the two flag words just stored. */

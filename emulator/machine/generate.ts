@@ -7,7 +7,7 @@
  */
 import { FIXED_HANDLERS, rows, tableFingerprint } from "../isa/mod.ts";
 import { AREA_BASE, Block, Exit, HelperResult, JUMP_ENTRIES, OP_SIZE, State, TLB_ADDEND } from "./layout.ts";
-import { CPU, dispatch, goTo, OP, type Runtime, startBlock, wholeFlagsOf } from "./emit.ts";
+import { CPU, dispatch, goTo, OP, type Runtime, startBlock, tlbOffset, wholeFlagsOf } from "./emit.ts";
 import { lower } from "./lower.ts";
 import { Code, ModuleWriter, ValueType } from "./wasm.ts";
 
@@ -44,8 +44,9 @@ export const IMPORTS = {
 function revalidate(c: Code, block: number, handlerType: number): void {
   const entry = c.local();
   c.get(block).load(32, Block.generation).const(-1).op("ne").if();
-  c.get(CPU).load(32, State.tlb).get(block).load(32, Block.page).const(8).op("shr_u").const(0xff0).op("and")
-    .op("add");
+  c.get(CPU).load(32, State.tlb);
+  tlbOffset(c, () => c.get(block).load(32, Block.page));
+  c.op("add");
   c.tee(entry).load(32, 8).get(block).load(32, Block.page).op("eq");
   c.get(entry).load(32, TLB_ADDEND).get(block).load(32, Block.addend).op("eq").op("and").if();
   c.get(block).get(CPU).load(32, State.generation).store(32, Block.generation);

@@ -9,7 +9,9 @@ import type { BlockInfo, Mode } from "./blocks.ts";
 import type { Core } from "./core.ts";
 import { Handler, REGION_SLOTS } from "./generate.ts";
 import { Block, Op, OP_SIZE } from "./layout.ts";
-import { compileRegion, type RegionSource } from "./region.ts";
+import { SLOW_WRITE } from "./lowering.ts";
+import { compileRegion } from "./region.ts";
+import type { RegionSource } from "./region_graph.ts";
 
 /** Entries of a block after which it is hot. */
 export const HOT_ENTRIES = 3000;
@@ -46,6 +48,14 @@ export class Jit {
   readonly #hotEntries: number;
   readonly #free: number[] = [];
   readonly #idle: unknown;
+  /** Puts a page that another one pushed out back into the TLB: the host is not asked, nothing else changes. */
+  readonly #refill = (linear: number, spec: number): number => {
+    const { tlb, cpl } = this.#core;
+    const bytes = spec & 0xff;
+    if ((linear & 4095) + bytes > 4096) return 0;
+    const entry = tlb.recall(linear, cpl === 3);
+    return entry >= 0 && tlb.allows(entry, (spec & SLOW_WRITE) !== 0) ? 1 : 0;
+  };
   readonly #byHead = new Map<number, Region>();
   readonly #byBlock = new Map<number, Set<Region>>();
   /** Blocks inside of regions that must be entered more often before they head one. */
@@ -93,6 +103,7 @@ export class Jit {
       area: core.area,
       user: core.mode.user,
       tableSize: this.#table.length,
+      memoryPages: core.bytes.length >>> 16,
       find: (eip) => {
         const block = core.blocks.findNear(eip, core.mode);
         return block?.address;
@@ -104,7 +115,7 @@ export class Jit {
       return;
     }
     const instance = new WebAssembly.Instance(new WebAssembly.Module(compiled.bytes), {
-      env: { memory: core.memory.memory, handlers: this.#table },
+      env: { memory: core.memory.memory, handlers: this.#table, refill: this.#refill },
     });
     const slot = this.#free.pop()!;
     this.#table.set(slot, instance.exports.run);

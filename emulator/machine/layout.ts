@@ -42,10 +42,13 @@ export const State = {
   bounce: 0x180,
   /** A block that is never valid: where unlinked jumps point. */
   deadBlock: 0x200,
-  /** Two TLB banks (supervisor, user). */
-  tlbBanks: 0x1000,
+  /** Where compiled regions keep pages of streams (page as 64 bits, addend), and flags between blocks. */
+  streams: 0x1000,
+  betweenBlocks: 0x1800,
   /** Direct-mapped cache of jump targets. */
   jumpCache: 0x8000,
+  /** Two TLB banks (supervisor, user). */
+  tlbBanks: 0x1_0000,
   /** Predecoded blocks. */
   arena: 0x1_8000,
 } as const;
@@ -55,11 +58,18 @@ export const SegmentField = { base: 0, low: 4, span: 8, denyRead: 12, denyWrite:
 export const SEGMENT_SIZE = 0x20;
 
 /** TLB entries: tag for reads, writes, fetches (page address or 1), and host address minus linear address. */
-export const TLB_ENTRIES = 256;
+export const TLB_ENTRIES = 1024;
 export const TLB_ENTRY_SIZE = 16;
 export const TLB_BANK_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
 export const TLB_ADDEND = 12;
 export const TLB_INVALID = 1;
+/**
+ * Number of the entry in its bank for a linear address: the two halves of the page number, so that areas of
+ * the same shape at round distances do not meet.
+ */
+export function tlbIndex(linear: number): number {
+  return ((linear >>> 12) ^ (linear >>> 22)) & (TLB_ENTRIES - 1);
+}
 
 /** Jump cache: entries of two words, EIP and block. */
 export const JUMP_ENTRIES = 4096;

@@ -8,7 +8,8 @@
 import { Builder, type Expr, type Row, type Size, type Variant } from "../isa/mod.ts";
 import { Exit, FRAMES_BASE, Op, OP_SIZE, SEGMENT_SIZE, State, TLB_ADDEND } from "./layout.ts";
 import { condition, CPU, dispatch, type FlagLocals, goTo, OP, type Runtime, tlbEntry } from "./emit.ts";
-import { type FlagStatement, Lowering, TAGS } from "./lowering.ts";
+import { auxWord, type FlagSource, type FlagStatement, resultWord } from "./flag_words.ts";
+import { Lowering, SLOW_WRITE, TAGS } from "./lowering.ts";
 import { Code } from "./wasm.ts";
 
 /** Lowering of one handler. */
@@ -90,12 +91,17 @@ class HandlerLowering extends Lowering {
   protected segmentFault(cache: number): void {
     this.c.if().get(OP).get(cache).call(this.#runtime.segmentFault).const(Exit.event).return().end();
   }
-  protected translated(linear: number, entry: number, spec: number, host: number): void {
+  protected translate(linear: number, bytes: number, write: boolean, host: number): void {
     const c = this.c;
-    c.if();
+    const entry = this.temporary();
+    this.tlbEntry(linear);
+    c.tee(entry).load(32, write ? TAGS.write : TAGS.read);
+    c.get(linear);
+    if (bytes > 1) c.const(bytes - 1).op("add");
+    c.const(-4096).op("and").op("eq").if();
     c.get(linear).get(entry).load(32, TLB_ADDEND).op("add").set(host);
     c.else();
-    c.get(OP).get(linear).const(spec).call(this.#runtime.slow).tee(host);
+    c.get(OP).get(linear).const(bytes | (write ? SLOW_WRITE : 0)).call(this.#runtime.slow).tee(host);
     c.op("eqz").if().const(Exit.event).return().end();
     c.end();
   }
@@ -124,10 +130,16 @@ class HandlerLowering extends Lowering {
     const c = this.c;
     const known = { result: c.local(), aux: c.local() };
     this.#flagLocals = known;
-    this.resultWord(s);
+    const from: FlagSource = {
+      c,
+      push: (e) => this.expr(e),
+      temporary: () => this.temporary(),
+      oldAux: () => this.getState(State.flagAux),
+    };
+    resultWord(from, s);
     c.set(known.result);
     this.setState(State.flagResult, () => c.get(known.result));
-    this.auxWord(s);
+    auxWord(from, s);
     c.set(known.aux);
     this.setState(State.flagAux, () => c.get(known.aux));
   }

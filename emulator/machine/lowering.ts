@@ -20,6 +20,7 @@ import {
   type Variant,
   widthOf,
 } from "../isa/mod.ts";
+import type { FlagStatement } from "./flag_words.ts";
 import { Op, SegmentField, State } from "./layout.ts";
 import { type Code, type OpcodeName, ValueType } from "./wasm.ts";
 
@@ -28,12 +29,8 @@ export const TAGS = { read: 0, write: 4 } as const;
 /** Flags of the third argument of `slow`, beside the size in bytes. */
 export const SLOW_WRITE = 0x100;
 
-/** A flag word in the state. */
-export type FlagWord = typeof State.flagResult | typeof State.flagAux;
 /** How the segment of an access is found: not at all when flat, by number, by the instruction. */
 export type SegmentKind = number | "operand" | "none";
-/** A statement that sets all six flags or, as `increment` and `decrement`, all but CF. */
-export type FlagStatement = Stmt & { do: "flags" | "flagsFrom" };
 
 /** Size in bits of an operand. */
 export function operandSize(spec: OperandSpec, size: Size): Size {
@@ -103,8 +100,8 @@ export abstract class Lowering {
   protected abstract tlbEntry(linear: number): void;
   /** Consumes a condition: when it holds, the access is against the segment. */
   protected abstract segmentFault(cache: number): void;
-  /** Consumes a condition: when it holds, the entry answers; otherwise it takes the slow path. */
-  protected abstract translated(linear: number, entry: number, spec: number, host: number): void;
+  /** Finds the host address for bytes at a linear address, or leaves the instruction. */
+  protected abstract translate(linear: number, bytes: number, write: boolean, host: number): void;
   /** Ends the stores through a handle. */
   protected abstract commit(host: number): void;
   protected abstract raise(vector: number): void;
@@ -317,13 +314,7 @@ export abstract class Lowering {
       this.segmentFault(cache);
       c.get(linear).get(cache).load(32, SegmentField.base).op("add").set(linear);
     }
-    const entry = this.temporary();
-    this.tlbEntry(linear);
-    c.tee(entry).load(32, write ? TAGS.write : TAGS.read);
-    c.get(linear);
-    if (bytes > 1) c.const(bytes - 1).op("add");
-    c.const(-4096).op("and").op("eq");
-    this.translated(linear, entry, bytes | (write ? SLOW_WRITE : 0), host);
+    this.translate(linear, bytes, write, host);
   }
 
   /** Resolves the memory operand once; leaves it in #operandHost. */
@@ -377,77 +368,6 @@ export abstract class Lowering {
         this.commit(host);
       }
     }
-  }
-
-  /** Pushes the result word of a flag statement. */
-  protected resultWord(s: FlagStatement): void {
-    this.expr(s.result);
-    if (s.size === 8) this.c.op("extend8_s");
-    else if (s.size === 16) this.c.op("extend16_s");
-  }
-
-  /** Pushes the aux word of a flag statement. */
-  protected auxWord(s: FlagStatement): void {
-    const c = this.c;
-    if (s.do === "flagsFrom") {
-      const carry = this.temporary();
-      this.expr(s.carry);
-      c.tee(carry).const(31).op("shl");
-      c.get(carry);
-      this.expr(s.overflow);
-      c.op("xor").const(30).op("shl").op("or");
-      if (!(s.adjust.op === "const" && s.adjust.value === 0)) {
-        this.expr(s.adjust);
-        c.const(3).op("shl").op("or");
-      }
-      return;
-    }
-    if (s.kind === "logic") {
-      c.const(0);
-      return;
-    }
-    if (s.kind === "increment" || s.kind === "decrement") {
-      const least = 1 << (s.size - 1);
-      const carry = this.temporary();
-      this.getState(State.flagAux);
-      c.const(0x8000_0000 | 0).op("and").set(carry);
-      c.get(carry).get(carry).const(1).op("shr_u");
-      // Overflow exactly when the result is the least (increment) or the greatest (decrement) number.
-      this.expr(s.result);
-      if (s.size < 32) c.const(least * 2 - 1).op("and");
-      c.const(s.kind === "increment" ? least : least - 1).op("eq").const(30).op("shl").op("xor").op("or");
-      this.expr(s.result);
-      c.const(15).op("and").const(s.kind === "increment" ? 0 : 15).op("eq").const(3).op("shl").op("or");
-      return;
-    }
-    // Carry or borrow out of every bit position.
-    if (s.kind === "add") {
-      this.expr(s.a);
-      this.expr(s.b);
-      c.op("and");
-      this.expr(s.a);
-      this.expr(s.b);
-      c.op("or");
-      this.expr(s.result);
-      c.const(-1).op("xor").op("and").op("or");
-    } else {
-      this.expr(s.a);
-      c.const(-1).op("xor");
-      this.expr(s.b);
-      c.op("and");
-      this.expr(s.a);
-      this.expr(s.b);
-      c.op("xor").const(-1).op("xor");
-      this.expr(s.result);
-      c.op("and").op("or");
-    }
-    if (s.size === 32) {
-      c.const(0xc000_0008 | 0).op("and");
-      return;
-    }
-    const out = this.temporary();
-    c.tee(out).const(32 - s.size).op("shl").const(0xc000_0000 | 0).op("and");
-    c.get(out).const(8).op("and").op("or");
   }
 
   /** Sets CF (and OF); without an overflow the old one stays. */

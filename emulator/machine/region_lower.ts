@@ -8,19 +8,13 @@
  * @module
  */
 import type { Builder, Expr, Row, Size, Stmt, Variant } from "../isa/mod.ts";
-import { condition, CPU, wholeFlagsOf } from "./emit.ts";
+import { CPU, tlbOffset, wholeFlagsOf } from "./emit.ts";
+import type { FlagSource, FlagStatement } from "./flag_words.ts";
 import { Op, SEGMENT_SIZE, State, TLB_ADDEND, TLB_BANK_SIZE } from "./layout.ts";
-import { type FlagStatement, Lowering } from "./lowering.ts";
-import type { Code, OpcodeName, ValueType } from "./wasm.ts";
-
-/** Flag statements that may wait: longer chains are computed at once. */
-const MAX_PENDING = 4;
-
-/** A change of the flag words that is computed where it is needed. */
-interface PendingFlags {
-  readonly of: RegionLowering;
-  readonly s: FlagStatement | Stmt & { do: "carry" };
-}
+import { Lowering, SLOW_WRITE, TAGS } from "./lowering.ts";
+import type { NotedStatement, RegionFlags } from "./region_flags.ts";
+import { operandStream, type Stream, streamOf } from "./region_streams.ts";
+import type { Code, ValueType } from "./wasm.ts";
 
 /** What the instructions of a region share. */
 export interface RegionFrame {
@@ -28,12 +22,13 @@ export interface RegionFrame {
   /** Address of the CPU's area. */
   readonly area: number;
   readonly user: boolean;
-  /** Locals of the eight registers and of the two flag words. */
+  /** Locals of the eight registers. */
   readonly registers: readonly number[];
-  readonly flags: { readonly result: number; readonly aux: number };
+  readonly flags: RegionFlags;
   /** Registers that the region changes, a bit each. */
   written: number;
-  pending: readonly PendingFlags[];
+  /** Where an access keeps the page it was in last; undefined: nowhere. */
+  stream(key: string): Stream | undefined;
   temporary(type?: ValueType): number;
   word(address: number): number;
   /** Leaves in front of an op, for a handler. Spoils nothing that code behind it uses. */
@@ -61,10 +56,13 @@ function assignedOnce(builder: Builder): ReadonlySet<number> {
 }
 
 /** True when a list of statements reads or sets flags. */
-function touchesFlags(list: readonly Stmt[]): boolean {
+export function touchesFlags(list: readonly Stmt[]): boolean {
   const text = JSON.stringify(list);
   return /"(do":"(flags|flagsFrom|carry|zero)|op":"(condition|carry|adjust|wholeFlags))"/.test(text);
 }
+
+/** The function that regions import: (linear, bytes | write flag) → 1 when the TLB has the page now. */
+export const REFILL = 0;
 
 const FOLD: Partial<Record<string, (a: number, b: number) => number>> = {
   add: (a, b) => (a + b) | 0,
@@ -92,12 +90,21 @@ export class RegionLowering extends Lowering {
   readonly #known = new Map<number, number>();
   readonly #definitions = new Map<number, Expr>();
   #nested = 0;
+  readonly #source: FlagSource;
+  /** The stream of the access being made. */
+  #stream: string | undefined;
 
   constructor(frame: RegionFrame, op: number, row: Row, variant: Variant, builder: Builder) {
     super(frame.c, row, variant, builder, (type) => frame.temporary(type));
     this.#frame = frame;
     this.#op = op;
     this.#once = assignedOnce(builder);
+    this.#source = {
+      c: this.c,
+      push: (e) => this.expr(e),
+      temporary: () => this.temporary(),
+      oldAux: () => this.c.get(frame.flags.words.aux),
+    };
   }
   /** Appends the instruction. Returns true when control does not go on behind it. */
   run(): boolean {
@@ -148,14 +155,16 @@ export class RegionLowering extends Lowering {
   }
   protected getState(offset: number): void {
     if (offset === State.flagAux || offset === State.flagResult) {
-      this.#settle();
-      this.c.get(offset === State.flagAux ? this.#frame.flags.aux : this.#frame.flags.result);
+      const { flags } = this.#frame;
+      flags.settle();
+      this.c.get(offset === State.flagAux ? flags.words.aux : flags.words.result);
     } else this.c.get(CPU).load(32, offset);
   }
   protected setState(offset: number, value: () => void): void {
     if (offset === State.flagAux || offset === State.flagResult) {
       value();
-      this.c.set(offset === State.flagAux ? this.#frame.flags.aux : this.#frame.flags.result);
+      const { words } = this.#frame.flags;
+      this.c.set(offset === State.flagAux ? words.aux : words.result);
       return;
     }
     this.c.get(CPU);
@@ -163,8 +172,8 @@ export class RegionLowering extends Lowering {
     this.c.store(32, offset);
   }
   protected wholeFlags(): void {
-    this.#settle();
-    wholeFlagsOf(this.c, this.#frame.flags);
+    this.#frame.flags.settle();
+    wholeFlagsOf(this.c, this.#frame.flags.words);
   }
   protected address(indexed: boolean): void {
     const c = this.c;
@@ -188,23 +197,59 @@ export class RegionLowering extends Lowering {
     else this.c.const(this.#frame.area + State.segments + segment * SEGMENT_SIZE);
   }
   protected tlbEntry(linear: number): void {
-    this.c.get(linear).const(8).op("shr_u").const(0xff0).op("and");
+    tlbOffset(this.c, () => this.c.get(linear));
     this.c.const(this.#bank).op("add");
   }
   get #bank(): number {
     return this.#frame.area + State.tlbBanks + (this.#frame.user ? TLB_BANK_SIZE : 0);
   }
   protected segmentFault(_cache: number): void {
-    this.c.if();
+    this.c.unlikely().if();
     this.#frame.leave(this.#op);
     this.c.end();
   }
-  protected translated(linear: number, entry: number, _spec: number, host: number): void {
+  protected override operand(i: number, write: boolean): number {
+    this.#stream = operandStream((field) => this.#word(field), this.#frame.area);
+    return super.operand(i, write);
+  }
+  /**
+   * Nothing in a region changes translations, so the page of the last access is kept; another page
+   * is looked up in the TLB, and what is not there leaves the region. An access that crosses a page does too.
+   */
+  protected translate(linear: number, bytes: number, write: boolean, host: number): void {
     const c = this.c;
-    c.op("eqz").if();
+    const stream = this.#stream === undefined ? undefined : this.#frame.stream(this.#stream);
+    const entry = this.temporary();
+    const lookUp = (tag: number) => {
+      c.get(entry).load(32, tag).get(linear);
+      if (bytes > 1) c.const(bytes - 1).op("add");
+      c.const(-4096).op("and").op("eq");
+    };
+    if (stream) {
+      c.get(linear).const(stream.addend).load(32).op("add").set(host);
+      c.get(linear).op("extend_u").const(stream.page).load(64).op64("sub").const64(4096 - bytes).op64("gt_u");
+      c.unlikely().if();
+    }
+    this.tlbEntry(linear);
+    c.set(entry);
+    lookUp(write ? TAGS.write : TAGS.read);
+    c.op("eqz").unlikely().if();
+    c.get(linear).const(bytes | (write ? SLOW_WRITE : 0)).call(REFILL).op("eqz").unlikely().if();
     this.#frame.leave(this.#op);
     c.end();
+    c.end();
     c.get(linear).get(entry).load(32, TLB_ADDEND).op("add").set(host);
+    if (!stream) return;
+    // A page is kept when all accesses of the stream may be made to it.
+    const both = stream.reads && stream.writes;
+    if (both) {
+      lookUp(write ? TAGS.read : TAGS.write);
+      c.if();
+    }
+    c.const(stream.page).get(linear).const(-4096).op("and").op("extend_u").store(64);
+    c.const(stream.addend).get(entry).load(32, TLB_ADDEND).store(32);
+    if (both) c.end();
+    c.end();
   }
   /** Accesses that cross a page take the slow path, so there is nothing to write back. */
   protected commit(_host: number): void {}
@@ -261,7 +306,7 @@ export class RegionLowering extends Lowering {
   protected override expr(e: Expr): void {
     const value = this.#fold(e);
     if (value !== undefined) this.c.const(value);
-    else if (e.op === "carry") this.#carryFlag(this.#frame.pending.length - 1);
+    else if (e.op === "carry") this.#frame.flags.carry();
     else super.expr(e);
   }
   protected override statement(s: Stmt): void {
@@ -273,6 +318,7 @@ export class RegionLowering extends Lowering {
       }
       this.#definitions.set(s.local, s.value);
     }
+    if (s.do === "resolve") this.#stream = streamOf(s.offset, (local) => this.#definitions.get(local));
     if (s.do === "read" && this.#nested === 0 && this.#once.has(s.local)) {
       const place = this.place(s.operand);
       if (place === "immediate" || place === "one") {
@@ -288,7 +334,7 @@ export class RegionLowering extends Lowering {
       this.list(value ? s.then : s.else);
       return;
     }
-    if (touchesFlags([s])) this.#settle();
+    if (touchesFlags([s])) this.#frame.flags.settle();
     this.#nested++;
     super.if(s);
     this.#nested--;
@@ -315,118 +361,57 @@ export class RegionLowering extends Lowering {
   }
   /** The expression, or a local that has its value from now on. */
   #keep(e: Expr): Expr {
+    const value = this.#fold(e);
+    if (value !== undefined) return { op: "const", value, width: 32 };
     if (this.#lasting(e)) return e;
     const local = this.temporary();
     this.expr(e);
     this.c.set(local);
     return { op: "local", index: this.locals.push(local) - 1, width: 32 };
   }
-  /** Sets the flag words by a statement. */
-  #compute(s: PendingFlags["s"]): void {
-    const { result, aux } = this.#frame.flags;
-    if (s.do === "carry") {
-      super.setCarry(s.carry, s.overflow);
-      return;
+  #note(s: NotedStatement, plain: boolean): void {
+    const { flags } = this.#frame;
+    const change = { from: this.#source, s, plain };
+    if (this.#nested === 0) flags.note(change);
+    else {
+      flags.settle();
+      flags.apply(change);
     }
-    this.auxWord(s);
-    this.resultWord(s);
-    this.c.set(result).set(aux);
-  }
-  #settle(): void {
-    settle(this.#frame);
-  }
-  compute(s: PendingFlags["s"]): void {
-    this.#compute(s);
-  }
-  #defer(s: PendingFlags["s"], whole: boolean): void {
-    const frame = this.#frame;
-    if (this.#nested > 0) {
-      this.#compute(s);
-      return;
-    }
-    if (!whole && frame.pending.length >= MAX_PENDING) this.#settle();
-    frame.pending = [...whole ? [] : frame.pending, { of: this, s }];
   }
   protected setFlags(s: FlagStatement): void {
     if (s.do === "flagsFrom") {
-      this.#defer({
+      this.#note({
         ...s,
         carry: this.#keep(s.carry),
         overflow: this.#keep(s.overflow),
         adjust: this.#keep(s.adjust),
         result: this.#keep(s.result),
-      }, true);
+      }, false);
       return;
     }
-    const whole = s.kind !== "increment" && s.kind !== "decrement";
-    this.#defer({ ...s, a: this.#keep(s.a), b: this.#keep(s.b), result: this.#keep(s.result) }, whole);
+    const plain = this.#plain(s);
+    this.#note({ ...s, a: this.#keep(s.a), b: this.#keep(s.b), result: this.#keep(s.result) }, plain);
+  }
+  /** True when the result is the sum or difference of the operands and nothing else. */
+  #plain(s: FlagStatement & { do: "flags" }): boolean {
+    if (s.result.op !== "local") return false;
+    const from = this.#definitions.get(s.result.index);
+    return from?.op === "binary" && from.name === s.kind && same(from.a, s.a) && same(from.b, s.b);
   }
   protected override setCarry(carry: Expr, overflow: Expr | undefined): void {
     // The old OF of another statement is not worth waiting for.
     if (overflow === undefined || this.#nested > 0) {
       const kept = this.#keep(carry);
-      this.#settle();
+      this.#frame.flags.settle();
       super.setCarry(kept, overflow);
-      return;
-    }
-    this.#defer({ do: "carry", carry: this.#keep(carry), overflow: this.#keep(overflow) }, false);
+    } else this.#note({ do: "carry", carry: this.#keep(carry), overflow: this.#keep(overflow) }, false);
   }
   protected override setZero(zero: Expr): void {
-    this.#settle();
+    this.#frame.flags.settle();
     super.setZero(zero);
   }
-  /** Pushes CF after the pending statement number `i`. */
-  #carryFlag(i: number): void {
-    const frame = this.#frame;
-    if (i < 0) {
-      this.c.get(frame.flags.aux).const(31).op("shr_u");
-      return;
-    }
-    const { of, s } = frame.pending[i];
-    if (s.do === "carry" || s.do === "flagsFrom") of.expr(s.carry);
-    else if (s.kind === "logic") this.c.const(0);
-    else if (s.kind === "increment" || s.kind === "decrement") this.#carryFlag(i - 1);
-    else if (of.#plain(s)) of.#compare(s, "lt_u");
-    else {
-      of.auxWord(s);
-      this.c.const(31).op("shr_u");
-    }
-  }
-  /** True for a subtraction without borrow. */
-  #plain(s: FlagStatement): s is FlagStatement & { do: "flags" } {
-    if (s.do !== "flags" || s.kind !== "sub" || s.result.op !== "local") return false;
-    const from = this.#definitions.get(s.result.index);
-    return from?.op === "binary" && from.name === "sub" && same(from.a, s.a) && same(from.b, s.b);
-  }
-  #compare(s: Stmt & { do: "flags" }, name: OpcodeName): void {
-    const shift = 32 - s.size;
-    for (const side of [s.a, s.b]) {
-      this.expr(side);
-      if (shift) this.c.const(shift).op("shl");
-    }
-    this.c.op(name);
-  }
   protected condition(code: number): void {
-    const frame = this.#frame;
-    const last = frame.pending.at(-1);
-    const kind = code >> 1;
-    if (kind === 1) this.#carryFlag(frame.pending.length - 1);
-    else if (last === undefined || last.s.do === "carry") {
-      this.#settle();
-      condition(this.c, code, frame.flags);
-      return;
-    } else if (kind === 2 || kind === 4) {
-      last.of.resultWord(last.s);
-      if (kind === 2) this.c.op("eqz");
-      else this.c.const(0).op("lt_s");
-    } else if (last.of.#plain(last.s) && [3, 6, 7].includes(kind)) {
-      last.of.#compare(last.s, kind === 3 ? "le_u" : kind === 6 ? "lt_s" : "le_s");
-    } else {
-      this.#settle();
-      condition(this.c, code, frame.flags);
-      return;
-    }
-    if (code & 1) this.c.op("eqz");
+    this.#frame.flags.condition(code);
   }
 }
 
@@ -434,31 +419,4 @@ function same(a: Expr, b: Expr): boolean {
   return a.op === "const" && b.op === "const"
     ? a.value === b.value
     : a.op === "local" && b.op === "local" && a.index === b.index;
-}
-
-/** Computes the flag words that are pending, in their locals. */
-export function settle(frame: RegionFrame): void {
-  const { pending } = frame;
-  // While a statement is computed, the words are those of the statement before it.
-  frame.pending = [];
-  for (const { of, s } of pending) of.compute(s);
-}
-
-/** True when a block that begins with these instructions may need the flags it is entered with. */
-export function needsFlags(
-  rows: readonly { readonly builder: Builder; readonly variant: Variant }[],
-): boolean {
-  for (const { builder, variant } of rows) {
-    for (const s of builder.statements) {
-      if (s.do === "flags" && (s.kind === "add" || s.kind === "sub" || s.kind === "logic")) {
-        return touchesFlags([{ ...s, kind: "logic", do: "let" } as unknown as Stmt]);
-      }
-      if (s.do === "flagsFrom") return touchesFlags([{ ...s, do: "let" } as unknown as Stmt]);
-      const memory = variant.place !== "register" && variant.place !== "none";
-      if (["let", "setRegister"].includes(s.do) || (["read", "write"].includes(s.do) && !memory)) {
-        if (touchesFlags([s])) return true;
-      } else return true;
-    }
-  }
-  return true;
 }

@@ -92,6 +92,8 @@ export class Code {
   depth = 0;
   readonly #locals: ValueType[] = [];
   readonly #parameters: number;
+  /** Places of branches that are seldom taken. */
+  readonly #hints: number[] = [];
 
   constructor(parameters: number) {
     this.#parameters = parameters;
@@ -146,6 +148,11 @@ export class Code {
     const code = bits === 8 ? 0x3a : bits === 16 ? 0x3b : bits === 32 ? 0x36 : 0x37;
     this.bytes.push(code, 0);
     unsigned(this.bytes, offset);
+    return this;
+  }
+  /** Hints that the condition of the `if` or `br_if` that follows seldom holds. */
+  unlikely(): this {
+    this.#hints.push(this.bytes.length);
     return this;
   }
   if(result?: ValueType): this {
@@ -219,8 +226,8 @@ export class Code {
     unsigned(this.bytes, 0);
     return this;
   }
-  /** The function body with its locals, as the code section wants it. */
-  finish(): number[] {
+  /** The function body with its locals, as the code section wants it, and the places of hints in it. */
+  finish(): FunctionBody {
     const body: number[] = [];
     const runs: [number, ValueType][] = [];
     for (const type of this.#locals) {
@@ -233,13 +240,17 @@ export class Code {
       unsigned(body, count);
       body.push(type);
     }
+    const start = body.length;
     for (const byte of this.bytes) body.push(byte);
     body.push(0x0b);
-    const out: number[] = [];
-    unsigned(out, body.length);
-    for (const byte of body) out.push(byte);
-    return out;
+    return { bytes: body, unlikely: this.#hints.map((at) => start + at) };
   }
+}
+
+/** A finished function: locals and code, and the offsets in it of branches that are seldom taken. */
+export interface FunctionBody {
+  readonly bytes: readonly number[];
+  readonly unlikely: readonly number[];
 }
 
 interface Signature {
@@ -251,7 +262,7 @@ interface Signature {
 export class ModuleWriter {
   readonly #types: Signature[] = [];
   readonly #imports: { name: string; type: number }[] = [];
-  readonly #functions: { type: number; body?: number[] }[] = [];
+  readonly #functions: { type: number; body?: FunctionBody }[] = [];
   readonly #exports: { name: string; fn: number }[] = [];
   #table: number[] = [];
   #tableType = 0;
@@ -300,8 +311,11 @@ export class ModuleWriter {
     this.#tableImport = { name, size };
   }
 
-  /** The binary module. It imports its memory as `env.memory` (at least `memoryPages` of 64 KiB). */
-  finish(memoryPages: number): Uint8Array<ArrayBuffer> {
+  /**
+   * The binary module. It imports its memory as `env.memory` with at least `memoryPages` of 64 KiB, or exactly
+   * so many, which makes bounds checks cheaper.
+   */
+  finish(memoryPages: number, exactly = false): Uint8Array<ArrayBuffer> {
     const out: number[] = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
     const section = (id: number, body: number[]) => {
       out.push(id);
@@ -333,8 +347,9 @@ export class ModuleWriter {
     unsigned(imports, this.#imports.length + (this.#tableImport ? 2 : 1));
     name(imports, "env");
     name(imports, "memory");
-    imports.push(0x02, 0x00);
+    imports.push(0x02, exactly ? 0x01 : 0x00);
     unsigned(imports, memoryPages);
+    if (exactly) unsigned(imports, memoryPages);
     if (this.#tableImport) {
       name(imports, "env");
       name(imports, this.#tableImport.name);
@@ -386,13 +401,31 @@ export class ModuleWriter {
       }
       section(9, elements);
     }
+    const hinted = this.#functions.flatMap(({ body }, i) => body?.unlikely.length ? [{ body, i }] : []);
+    if (hinted.length > 0) {
+      // Branch hints (WebAssembly's branch hinting proposal): function, then offset, size 1, unlikely.
+      const hints: number[] = [];
+      name(hints, "metadata.code.branch_hint");
+      hints.push(
+        ...vector(hinted, (out, { body, i }) => {
+          unsigned(out, i + this.#imports.length);
+          unsigned(out, body.unlikely.length);
+          for (const at of body.unlikely) {
+            unsigned(out, at);
+            out.push(1, 0);
+          }
+        }),
+      );
+      section(0, hints);
+    }
     const code: number[] = [];
     unsigned(code, this.#functions.length);
     this.#functions.forEach((f, i) => {
       if (!f.body) {
         throw new Error(`Cannot write the module: function ${i + this.#imports.length} has no body`);
       }
-      for (const byte of f.body) code.push(byte);
+      unsigned(code, f.body.bytes.length);
+      for (const byte of f.body.bytes) code.push(byte);
     });
     section(10, code);
     return new Uint8Array(out);
