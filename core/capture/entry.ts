@@ -8,8 +8,10 @@
 import { DIRECTORY, type PeHeader } from "./pe_header.ts";
 import { PAGE_SIZE } from "./store.ts";
 
-/** Pages behind the one the hop came from that may hold the jump. */
+/** Pages from the one the hop came from that may hold the jump. */
 const STUB_PAGES = 2;
+/** Bytes behind the call of the callbacks in which the jump is looked for first. */
+const NEAR = 128;
 
 /** A hop as the image's captures tell of it. */
 export interface Hop {
@@ -21,9 +23,10 @@ export interface Hop {
 }
 
 /**
- * The one place among the layer's pages that have run to which the code that hopped jumps (`jmp` with a 32-bit
- * displacement, as compressors end). Undefined when the image has no TLS callbacks, when that code jumps to the
- * hop's own target, or when it is not one place. `image` has raw = virtual.
+ * The place among the layer's pages that have run to which the code that hopped jumps (`jmp` with a 32-bit
+ * displacement, as compressors end): the first one close behind where it hopped from, else the only one.
+ * Undefined when the image has no TLS callbacks, when that code jumps to the hop's own target, or when it is not
+ * one place. `image` has raw = virtual.
  */
 export function entryBehindCallbacks(
   image: Uint8Array,
@@ -37,12 +40,15 @@ export function entryBehindCallbacks(
   const start = hop.from - hop.from % PAGE_SIZE - imageBase;
   if (start < 0 || start >= image.length) return undefined;
   const end = Math.min(start + STUB_PAGES * PAGE_SIZE, image.length);
+  const from = hop.from - imageBase;
   const targets = new Set<number>();
   for (let at = start; at + 5 <= end; at++) {
     if (image[at] !== 0xe9) continue;
     const target = (imageBase + at + 5 + view.getInt32(at + 1, true)) >>> 0;
     const page = target - target % PAGE_SIZE;
-    if (hop.written.has(page) && executed.has(page)) targets.add(target);
+    if (!hop.written.has(page) || !executed.has(page)) continue;
+    if (at >= from && at < from + NEAR && target !== hop.to) return target;
+    targets.add(target);
   }
   return targets.size === 1 && !targets.has(hop.to) ? [...targets][0] : undefined;
 }

@@ -43,6 +43,8 @@ export interface ImageMemory {
   readonly pages: ReadonlyMap<number, Uint8Array>;
   /** Addresses of pages that were seen to run. */
   readonly executed: ReadonlySet<number>;
+  /** Addresses of pages the process has written, or may write: headers may tell another story by now. */
+  readonly written: ReadonlySet<number>;
   /** First address that ran in the layer; undefined to keep the entry point of the headers. */
   readonly entry: number | undefined;
   /** The hop that led to it, when there was one. */
@@ -110,11 +112,15 @@ export function rebuildImage(memory: ImageMemory, limit: number): RebuiltImage |
 
   const sections = header ? keptSections(header, size, notes) : builtSections(shift, size);
   for (const section of sections) {
-    for (let rva = section.start; rva < section.end; rva += PAGE_SIZE) {
-      if (!memory.executed.has(imageBase + rva)) continue;
-      section.characteristics = (section.characteristics | SECTION.code | SECTION.execute) >>> 0;
-      break;
-    }
+    const holds = (pages: ReadonlySet<number>) => {
+      for (let rva = section.start; rva < section.end; rva += PAGE_SIZE) {
+        if (pages.has(imageBase + rva)) return true;
+      }
+      return false;
+    };
+    const more = (holds(memory.executed) ? SECTION.code | SECTION.execute : 0) |
+      (holds(memory.written) ? SECTION.write : 0);
+    section.characteristics = (section.characteristics | more) >>> 0;
   }
   let entryPoint = header?.entryPoint ?? sections[sections.length - 1].start;
   const behind = header && memory.hop &&

