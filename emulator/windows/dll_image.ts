@@ -8,7 +8,7 @@
  */
 import { PAGE_SIZE } from "../machine/types.ts";
 import type { DllDefinition, DllFunction, DllVariable } from "./api.ts";
-import { code, PROLOGUE, ret, systemCall } from "./assembler.ts";
+import { code, fastSystemCall, PROLOGUE, ret, systemCall } from "./assembler.ts";
 import { alignUp, latin1, put16, put32 } from "./bytes.ts";
 
 /** An export of a built DLL. */
@@ -96,9 +96,14 @@ function layoutCode(
   };
   const add = (name: string, bytes: Uint8Array, definition?: DllFunction) =>
     exports.set(name, { kind: "code", rva: place(bytes), function: definition });
+  const isNative = (name: string) => definition.name === "ntdll.dll" && /^(Nt|Zw)[A-Z]/.test(name);
+  const native = (number: number, words: number) => code(fastSystemCall(number), ret(words));
   const codeOf = (one: DllFunction): Uint8Array => {
     const words = one.convention === "stdcall" ? one.args : 0;
-    return one.code ?? stubCode(numberOf(one.name, one), words, one.head, one.tail);
+    if (one.code) return one.code;
+    const number = numberOf(one.name, one);
+    if (isNative(one.name) && !one.head && !one.tail) return native(number, words);
+    return stubCode(number, words, one.head, one.tail);
   };
   for (const one of definition.functions) {
     if (!exports.has(one.name)) add(one.name, codeOf(one), one);
@@ -107,7 +112,9 @@ function layoutCode(
   const taken = new Set(Object.keys(definition.forwards ?? {}));
   for (const one of definition.variables ?? []) taken.add(one.name);
   for (const [name, words] of Object.entries(definition.known ?? {})) {
-    if (!exports.has(name) && !taken.has(name)) add(name, stubCode(numberOf(name, undefined), words));
+    if (exports.has(name) || taken.has(name)) continue;
+    const number = numberOf(name, undefined);
+    add(name, isNative(name) ? native(number, words) : stubCode(number, words));
   }
   return code(...pieces);
 }

@@ -13,6 +13,7 @@ import { assignContext, copyContext } from "./context.ts";
 import { raiseException } from "./exceptions.ts";
 import type { Kernel } from "./kernel.ts";
 import type { CallFrame, Thread } from "./process.ts";
+import { Teb } from "./structures.ts";
 import { GuestFault } from "./user_memory.ts";
 import { deadlineOf, tryWait, waitObjects } from "./wait.ts";
 
@@ -20,10 +21,12 @@ import { deadlineOf, tryWait, waitObjects } from "./wait.ts";
 const MAX_FRAMES = 256;
 /** Bytes of `int 2eh`: a call that faulted is repeated from there. */
 const CALL_LENGTH = 2;
+const ERROR_CALL_NOT_IMPLEMENTED = 120;
 
 /** The thread made a system call: EAX is its number, ESP points at the return address. */
 export function systemCall(kernel: Kernel, thread: Thread): void {
   const { context } = thread;
+  if (context.eip === kernel.fastCallEnd && !leaveFastCall(kernel, thread)) return;
   const service = kernel.dlls.service(context.registers[0]);
   if (!service) {
     context.registers[0] = Status.invalidSystemService;
@@ -35,6 +38,7 @@ export function systemCall(kernel: Kernel, thread: Thread): void {
       kernel.unsupported = `call of ${service.dll}!${service.name}, whose arguments are not known`;
     }
     context.registers[0] = 0;
+    if (service.dll !== "ntdll.dll") sayNotImplemented(thread);
     return;
   }
   const call = new KernelCall(kernel, thread, service);
@@ -58,6 +62,34 @@ export function systemCall(kernel: Kernel, thread: Thread): void {
     } else complete(kernel, call, result);
   } catch (error) {
     fault(kernel, call, error);
+  }
+}
+
+/**
+ * A system call came through KiFastSystemCall: goes on as if the stub that called this had trapped itself. False
+ * when its stack cannot be read, which raises an exception.
+ */
+function leaveFastCall(kernel: Kernel, thread: Thread): boolean {
+  const { context, process } = thread;
+  try {
+    context.eip = process.user!.memory.u32(context.registers[4]);
+    context.registers[4] += 4;
+    return true;
+  } catch (error) {
+    if (!(error instanceof GuestFault)) throw error;
+    const { code, parameters } = error;
+    raiseException(kernel, thread, { code, flags: 0, address: context.eip - CALL_LENGTH, parameters });
+    return false;
+  }
+}
+
+/** Last error of a function that has no model. */
+function sayNotImplemented(thread: Thread): void {
+  try {
+    thread.process.user!.memory.setU32(thread.teb + Teb.lastError, ERROR_CALL_NOT_IMPLEMENTED);
+  } catch (error) {
+    // A program may have barred its own TEB.
+    if (!(error instanceof GuestFault)) throw error;
   }
 }
 

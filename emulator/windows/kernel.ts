@@ -14,7 +14,7 @@ import { put32, put64 } from "./bytes.ts";
 import { CallTrace } from "./call_trace.ts";
 import { VirtualClock } from "./clock.ts";
 import { DllRegistry } from "./dll_registry.ts";
-import { INTERNALS, withKernelFunctions } from "./kernel_functions.ts";
+import { FAST_CALL_LENGTH, INTERNALS, withKernelFunctions } from "./kernel_functions.ts";
 import { FileSystem } from "./files.ts";
 import { TimerQueue } from "./objects.ts";
 import { FrameAllocator, KERNEL_PHYSICAL, KERNEL_SIZE, KernelMemory } from "./kernel_memory.ts";
@@ -49,6 +49,8 @@ export class Kernel {
   readonly files: FileSystem;
   readonly directories: readonly [number, number];
   readonly sharedData: Section;
+  /** Behind the trap in KiFastSystemCall. */
+  readonly fastCallEnd: number;
   readonly processes: Process[] = [];
   readonly threads: Thread[] = [];
   readonly names = new Map<string, KernelObject>();
@@ -88,6 +90,7 @@ export class Kernel {
     this.ledger = new CommitLedger(Math.floor(this.frames.free * (1 - TABLE_RESERVE)));
     this.processList = this.memory.mustAllocate(8);
     initializeList(this.memory, this.processList);
+    this.fastCallEnd = this.symbol("ntdll.dll", "KiFastSystemCall") + FAST_CALL_LENGTH;
     this.sharedData = new Section(domain, this.frames, 1, Mm.readOnly);
     this.fillSharedData();
     const identity = { pid: this.newId(), parentPid: 0, name: "System", path: "System", commandLine: "" };
@@ -139,6 +142,9 @@ export class Kernel {
     for (const feature of [2, 3, 6, 8, 9, 10, 12]) bytes[SharedData.processorFeatures + feature] = 1;
     put32(bytes, SharedData.activeConsoleId, 1);
     put32(bytes, SharedData.numberOfPhysicalPages, this.domain.guestFrames);
+    put32(bytes, SharedData.systemCall, this.symbol("ntdll.dll", "KiFastSystemCall"));
+    put32(bytes, SharedData.systemCallReturn, this.symbol("ntdll.dll", "KiFastSystemCallRet"));
+    put32(bytes, SharedData.activeProcessorCount, 2);
     put32(bytes, SharedData.cookie, 0x5d3a_91c4);
     this.sharedData.fill(0, bytes);
     this.updateSharedData();

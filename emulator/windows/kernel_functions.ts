@@ -48,6 +48,11 @@ const CALLBACK_RETURN = code(0xcd, Interrupt.callbackReturn, 0xc2, 12, 0);
 /** `push [esp+4]; call edx; push eax; push eax`: runs the start function, its result is the exit code. */
 const CALL_START = code(0xff, 0x74, 0x24, 4, 0xff, 0xd2, 0x50, 0x50);
 
+/** `mov edx, esp; int 2eh` and `ret`: Windows has SYSENTER there, which does the same. */
+const FAST_CALL = code(0x8b, 0xd4, 0xcd, Interrupt.systemCall, 0xc3);
+/** Bytes up to where a system call goes on. */
+export const FAST_CALL_LENGTH = 4;
+
 const continueHandler = (call: ApiCall, context: number) => continueWith(own(call), context);
 const raiseHandler = (call: ApiCall, record: number, context: number) =>
   raiseRecord(own(call), record, context);
@@ -70,6 +75,10 @@ const NTDLL: readonly DllFunction[] = [
     own(call).replaced = true;
   }),
   ...POOL_NTDLL,
+  machineCode("KiFastSystemCall", 0, FAST_CALL),
+  machineCode("KiFastSystemCallRet", 0, code(0xc3)),
+  machineCode("DbgBreakPoint", 0, code(0xcc, 0xc3)),
+  machineCode("DbgUserBreakPoint", 0, code(0xcc, 0xc3)),
   machineCode("NtCallbackReturn", 3, CALLBACK_RETURN),
   machineCode("ZwCallbackReturn", 3, CALLBACK_RETURN),
 ];

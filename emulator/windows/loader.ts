@@ -64,6 +64,8 @@ export function initializeModuleLists(process: Process): boolean {
   return true;
 }
 
+const KERNELBASE = "KERNELBASE.dll";
+
 /** Adds a mapped module to the process's books and to the lists in its memory. */
 export function registerModule(
   process: Process,
@@ -94,11 +96,14 @@ export function registerModule(
   for (const list of lists as (keyof typeof LdrEntry & keyof typeof LdrData)[]) {
     const head = ldr + LdrData[list];
     const link = entry + LdrEntry[list];
-    const last = memory.u32(head + 4);
-    memory.setU32(link, head);
-    memory.setU32(link + 4, last);
-    memory.setU32(last, link);
-    memory.setU32(head + 4, link);
+    // kernel32 stands on kernelbase, which is therefore initialized before it.
+    const isBefore = list === "inInitializationOrder" && module.name === KERNELBASE;
+    const next = isBefore ? memory.u32(head + 4) : head;
+    const previous = memory.u32(next + 4);
+    memory.setU32(link, next);
+    memory.setU32(link + 4, previous);
+    memory.setU32(previous, link);
+    memory.setU32(next + 4, link);
   }
   process.modules.push(module);
   return true;
@@ -161,7 +166,7 @@ export function loadModelDll(
   if (!file) return undefined;
   const base = mapImage(process, file.section, file.image.definition.base);
   if (base === undefined) return undefined;
-  const name = key === "kernelbase.dll" ? "KERNELBASE.dll" : key;
+  const name = key === "kernelbase.dll" ? KERNELBASE : key;
   const directory = key === "ntdll.dll" ? "C:\\Windows\\SYSTEM32" : "C:\\Windows\\system32";
   const module: LoadedModule = {
     name,

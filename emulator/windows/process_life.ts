@@ -157,7 +157,7 @@ function buildEnvironment(kernel: Kernel, process: Process): boolean {
   put32(bytes, 4, 0xffffffff);
   put32(bytes, Peb.imageBaseAddress, imageBase);
   put32(bytes, Peb.processParameters, block.base);
-  put32(bytes, Peb.numberOfProcessors, 1);
+  put32(bytes, Peb.numberOfProcessors, 2);
   put32(bytes, Peb.heapSegmentReserve, 0x10_0000);
   put32(bytes, Peb.heapSegmentCommit, 0x2000);
   put32(bytes, Peb.maximumNumberOfHeaps, 16);

@@ -197,8 +197,11 @@ export const SharedData = {
   kdDebuggerEnabled: 0x2d4,
   activeConsoleId: 0x2d8,
   numberOfPhysicalPages: 0x2e8,
+  systemCall: 0x300,
+  systemCallReturn: 0x304,
   tickCount: 0x320,
   cookie: 0x330,
+  activeProcessorCount: 0x3c0,
 } as const;
 
 /** A KSYSTEM_TIME: low, high, high again. */

@@ -7,7 +7,6 @@
  */
 import type { ApiCall, DllDefinition, Handler, KernelObject } from "../api.ts";
 import { both, constant, define, type Handlers } from "./define.ts";
-import iphlpapiNames from "./known/iphlpapi.json" with { type: "json" };
 import urlmonNames from "./known/urlmon.json" with { type: "json" };
 import wininetNames from "./known/wininet.json" with { type: "json" };
 import ws2Names from "./known/ws2_32.json" with { type: "json" };
@@ -287,24 +286,4 @@ export const urlmon: DllDefinition = define({
     }),
     constant(0, "UrlMkSetSessionOption"),
   ],
-});
-
-/** One adapter without a lease. */
-const NO_DATA = 232;
-export const iphlpapi: DllDefinition = define({
-  name: "iphlpapi.dll",
-  base: 0x72c00000,
-  known: iphlpapiNames,
-  handlers: [{
-    GetAdaptersInfo: () => NO_DATA,
-    GetAdaptersAddresses: () => NO_DATA,
-    GetNumberOfInterfaces: (call, count) => {
-      call.memory.setU32(count, 1);
-      return 0;
-    },
-    GetNetworkParams: () => NO_DATA,
-    GetIpAddrTable: () => NO_DATA,
-    GetTcpTable: () => NO_DATA,
-    GetBestInterface: () => 1231,
-  }],
 });

@@ -16,6 +16,9 @@ const LIBRARIES = [
   "-lwininet",
   "-lgdi32",
   "-lntdll",
+  "-lpsapi",
+  "-lwinmm",
+  "-liphlpapi",
 ];
 const FRAMES = 32 * 256;
 const MAX_INSTRUCTIONS = 20_000_000;
@@ -61,9 +64,17 @@ const PROGRAMS: Record<string, readonly string[]> = {
   native: [],
   desktop: [],
   threads: [],
+  processes: [],
   memory: [],
+  debugger: [],
+  timing: [],
+  machine: [],
+  integrity: [],
   runtime: ["two words", 'a"b'],
 };
+
+/** What a program calls though the model refuses it. */
+const MISSING: Record<string, readonly string[]> = { processes: ["CreateProcess with DEBUG_PROCESS"] };
 
 for (const [name, args] of Object.entries(PROGRAMS)) {
   Deno.test({
@@ -74,7 +85,7 @@ for (const [name, args] of Object.entries(PROGRAMS)) {
       try {
         const guest = run(name, await compile(folder, name), args);
         assert.match(guest.output, /\d{2,} checks, 0 failures\n$/);
-        assert.deepEqual(guest.missing(), []);
+        assert.deepEqual(guest.missing().map((one) => one.name), MISSING[name] ?? []);
       } finally {
         await Deno.remove(folder, { recursive: true });
       }

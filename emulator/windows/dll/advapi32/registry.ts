@@ -91,9 +91,9 @@ const INITIAL: readonly (readonly [string, string?, (string | number)?])[] = [
   [
     "HKLM\\HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0",
     "ProcessorNameString",
-    "Intel(R) Core(TM) i5-2400 CPU @ 3.10GHz",
+    "Intel(R) Core(TM)2 CPU          6300  @ 1.86GHz",
   ],
-  ["HKLM\\HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0", "~MHz", 3093],
+  ["HKLM\\HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0", "~MHz", 1862],
   ["HKLM\\SYSTEM\\CurrentControlSet\\Control\\ComputerName\\ComputerName", "ComputerName", "USER-PC"],
   ["HKLM\\SYSTEM\\CurrentControlSet\\Services\\Disk\\Enum", "0", "IDE\\DiskST500DM002-1BD142____KC45____"],
   ["HKLM\\SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters", "Hostname", "USER-PC"],

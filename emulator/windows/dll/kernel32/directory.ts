@@ -21,6 +21,9 @@ import { fill, store, text } from "../shared/text.ts";
 const INVALID = 0xffffffff;
 const DIRECTORY = 0x10;
 const ARCHIVE = 0x20;
+/** A disk of 500 GB in clusters of 4 KiB. */
+const CLUSTERS = 121_964_031;
+const FREE_CLUSTERS = 87_430_115;
 /** When the model's files were made: 2010-11-21 03:24:00 UTC, as FILETIME. */
 const MADE = 129347834400000000n;
 
@@ -112,8 +115,8 @@ function search(call: ApiCall, wide: boolean, path: number, file: number, extens
 }
 
 function disk(call: ApiCall, ...targets: number[]) {
-  // 64 GB, 40 of them free: sectors a cluster, bytes a sector, free and total clusters.
-  [8, 512, 9765625, 15624999].forEach((value, i) => {
+  // Sectors a cluster, bytes a sector.
+  [8, 512, FREE_CLUSTERS, CLUSTERS].forEach((value, i) => {
     if (targets[i]) call.memory.setU32(targets[i], value);
   });
   return 1;
@@ -228,7 +231,8 @@ export const directory: Handlers = {
       },
     GetDiskFreeSpace: () => (call, _root, ...targets) => disk(call, ...targets),
     GetDiskFreeSpaceEx: () => (call, _root, available, total, free) => {
-      [40000000000n, 63999995904n, 40000000000n].forEach((value, i) => {
+      [FREE_CLUSTERS, CLUSTERS, FREE_CLUSTERS].forEach((clusters, i) => {
+        const value = BigInt(clusters * 4096);
         const at = [available, total, free][i];
         if (!at) return;
         call.memory.setU32(at, Number(value & 0xffffffffn));

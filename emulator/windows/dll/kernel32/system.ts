@@ -87,10 +87,20 @@ export function verifyVersion(call: ApiCall, at: number, types: number, low: num
 function systemInfo(call: ApiCall, at: number) {
   const processors = Math.max(1, Math.min(32, call.memory.u32(call.peb + 0x64)));
   const mask = 2 ** processors - 1;
-  [0, 0x1000, 0x10000, 0x7ffeffff, mask, processors, 586, 0x10000, 0x2a070006].forEach((value, i) =>
+  [0, 0x1000, 0x10000, 0x7ffeffff, mask, processors, 586, 0x10000, 0x0f060006].forEach((value, i) =>
     call.memory.setU32(at + 4 * i, value)
   );
 }
+
+/** SYSTEM_LOGICAL_PROCESSOR_INFORMATION: processors, what they have in common, and the cache's description. */
+const PROCESSOR_PARTS: readonly (readonly number[])[] = [
+  [1, 0, 0, 0, 0, 0],
+  [2, 0, 0, 0, 0, 0],
+  // Second-level cache of both: 8 ways, lines of 64 bytes, 2 MiB, unified.
+  [3, 2, 0x0040_0802, 0x20_0000, 0, 0],
+  [3, 3, 0, 0, 0, 0],
+  [3, 1, 0, 0, 0, 0],
+];
 
 /** Text of the system's messages that programs show most. */
 const MESSAGES: Record<number, string> = {
@@ -207,8 +217,12 @@ export const system: Handlers = {
     call.memory.setU32(at, 0);
     return 1;
   },
-  GetLogicalProcessorInformation: (call, _buffer, length) => {
-    call.memory.setU32(length, 0);
+  GetLogicalProcessorInformation: (call, buffer, length) => {
+    const room = call.memory.u32(length);
+    const size = PROCESSOR_PARTS.length * 24;
+    call.memory.setU32(length, size);
+    if (room < size) return call.fail(Win32.insufficientBuffer);
+    PROCESSOR_PARTS.flat().forEach((word, i) => call.memory.setU32(buffer + 4 * i, word));
     return 1;
   },
 

@@ -12,6 +12,9 @@ import { Status } from "../shared/errors.ts";
 import { encode } from "../shared/text.ts";
 
 const SELF = 0xffffffff;
+/** Family, and model with stepping, as CPUID says them. */
+const PROCESSOR_LEVEL = 6;
+const PROCESSOR_REVISION = 0x0f06;
 
 /** Writes an answer if it fits; the size is told either way. */
 function answer(call: ApiCall, buffer: number, length: number, returned: number, bytes: Uint8Array): number {
@@ -176,7 +179,7 @@ function querySystem(call: ApiCall, kind: number, buffer: number, length: number
     case 0:
       return give(words(0, 156250, 0x1000, 0x7ff5d, 1, 0x7ffdf, 0x10000, 0x10000, 0x7ffeffff, 3, 2));
     case 1:
-      return give(words(0x2a070006 & 0xffff0000, 0, 0x20193fff));
+      return give(words(PROCESSOR_LEVEL << 16, PROCESSOR_REVISION | (2 << 16), 0x20193fff));
     case 3: {
       const bytes = new Uint8Array(48);
       const view = new DataView(bytes.buffer);

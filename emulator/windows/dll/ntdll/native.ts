@@ -371,8 +371,9 @@ const clocks: Handlers = {
     call.print(call.memory.text(format, false, 512));
     return 0;
   },
-  DbgBreakPoint: (call) => call.raise(0x80000003, 0, [0]),
-  DbgUserBreakPoint: (call) => call.raise(0x80000003, 0, [0]),
+  // Needs the privilege to debug, which nobody has who was not given it.
+  NtSetDebugFilterState: () => Status.accessDenied,
+  CsrGetProcessId: (call) => call.system.processes().find((one) => one.name === "csrss.exe")?.pid ?? 0,
   ...constant(Status.portNotSet, "DbgUiConnectToDbg DbgUiIssueRemoteBreakin DbgUiStopDebugging"),
 };
 
