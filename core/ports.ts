@@ -255,8 +255,9 @@ export interface MissingFunction {
  * the arguments code and address.
  */
 export interface TracedCall {
-  /** Instructions the guest had executed. */
+  /** Instructions the guest had executed, and its time-stamp counter, which also advances while it sleeps. */
   readonly instructions: number;
+  readonly tsc: number;
   readonly pid: number;
   readonly tid: number;
   /** Address it returns to; 0 for an exception. */

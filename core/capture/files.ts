@@ -28,6 +28,8 @@ export interface CaptureFiles {
   events(lines: readonly string[]): void;
   /** Writes `report.json`, whole or not at all. */
   report(text: string): void;
+  /** Writes `report.html`, whole or not at all. */
+  html(text: string): void;
   close(): void;
 }
 
@@ -45,6 +47,7 @@ export class NoFiles implements CaptureFiles {
   }
   events(): void {}
   report(): void {}
+  html(): void {}
   close(): void {}
 }
 
@@ -54,6 +57,7 @@ export class MemoryFiles implements CaptureFiles {
   readonly files = new Map<string, Uint8Array>();
   readonly lines: string[] = [];
   reportText: string | undefined;
+  htmlText: string | undefined;
 
   write(kind: CaptureKind, name: string, bytes: Uint8Array): void {
     checkName(kind, name);
@@ -64,6 +68,9 @@ export class MemoryFiles implements CaptureFiles {
   }
   report(text: string): void {
     this.reportText = text;
+  }
+  html(text: string): void {
+    this.htmlText = text;
   }
   close(): void {}
 }
@@ -132,6 +139,10 @@ export class FolderFiles implements CaptureFiles {
 
   report(text: string): void {
     this.#replace(this.#path, "report.json", new TextEncoder().encode(text));
+  }
+
+  html(text: string): void {
+    this.#replace(this.#path, "report.html", new TextEncoder().encode(text));
   }
 
   close(): void {

@@ -67,6 +67,7 @@ Deno.test("a page that could not be written is not known", () => {
     },
     events: () => {},
     report: () => {},
+    html: () => {},
     close: () => {},
   }, 10);
   assert.throws(() => store.put(0x1000, page("a")), /no space/);

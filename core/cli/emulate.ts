@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { basename } from "node:path";
 import { FolderFiles, NoFiles } from "../capture/files.ts";
 import { parsePeHeader } from "../capture/pe_header.ts";
+import { analysisPage } from "../html/page.ts";
 import { InputError } from "../ports.ts";
 import { exitCode } from "../report.ts";
 import { emulate, type Progress } from "../service/emulate.ts";
@@ -12,7 +13,9 @@ import {
   chosenEngines,
   ENGINE,
   type EngineChoice,
+  HTML_OUTPUT,
   JSON_OUTPUT,
+  openAnalysis,
   openScanner,
   readInput,
   RULES,
@@ -28,6 +31,7 @@ const TIME_LIMIT = 300;
 
 interface Options extends EngineChoice {
   readonly out?: string;
+  readonly html?: true;
   readonly json?: true;
   readonly maxInstructions: number;
   readonly timeLimit: number;
@@ -41,6 +45,7 @@ export function emulateCommand(wiring: Wiring, io: Io, done: (code: number) => v
     .description("run a 32-bit Windows program in the emulator, capture what it unpacks, and scan it")
     .argument("<file>", "the program")
     .option("--out <folder>", "write report.json, events.jsonl, pages, regions and images here")
+    .addOption(HTML_OUTPUT)
     .addOption(JSON_OUTPUT)
     .option("--max-instructions <n>", "end after so many instructions", wholeNumber(1), MAX_INSTRUCTIONS)
     .option("--time-limit <seconds>", "end after so much time", seconds, TIME_LIMIT)
@@ -58,6 +63,7 @@ async function run(wiring: Wiring, io: Io, file: string, options: Options): Prom
     throw new InputError(`Cannot emulate "${escapeText(file)}": ${header}`);
   }
   chosenEngines(wiring, options.engine);
+  const collected = openAnalysis(options);
   const scanner = options.scan ? await openScanner(wiring, options) : undefined;
   try {
     const files = options.out === undefined ? new NoFiles() : new FolderFiles(options.out);
@@ -68,7 +74,12 @@ async function run(wiring: Wiring, io: Io, file: string, options: Options): Prom
         timeLimit: options.timeLimit,
         args: options.arg ?? [],
         files,
-        scanner,
+        scanner: scanner && (collected?.watching(scanner) ?? scanner),
+        recorder: collected,
+        onReport: async (report, emulation) => {
+          if (!collected) return;
+          files.html(await analysisPage({ report, collected, trace: emulation.calls?.() }));
+        },
         interrupt: io.interrupt,
         onProgress: (progress) => io.progress(progressLine(progress, options.maxInstructions)),
       });

@@ -5,6 +5,7 @@
  * @module
  */
 import { InvalidArgumentError, Option } from "commander";
+import { PageCollector } from "../html/collect.ts";
 import { type EngineFactory, InputError, type Scanner } from "../ports.ts";
 import { escapeText, sayError } from "../text.ts";
 import type { Wiring } from "./wiring.ts";
@@ -40,12 +41,25 @@ export const RULES = new Option(
   "--rules <path...>",
   "YARA rules: files, or folders with .yar and .yara files",
 );
+export const HTML_OUTPUT = new Option(
+  "--html",
+  "write report.html into the folder of --out as well: one page for analysts",
+);
 export const JSON_OUTPUT = new Option("--json", "print the report as JSON on stdout, and nothing else");
 
 /** What {@link ENGINE} and {@link RULES} say. */
 export interface EngineChoice {
   readonly engine?: readonly string[];
   readonly rules?: readonly string[];
+}
+
+/** Collects for the page of {@link HTML_OUTPUT}, when it is asked for. Throws {@link InputError} without a folder. */
+export function openAnalysis(
+  options: { readonly html?: true; readonly out?: string },
+): PageCollector | undefined {
+  if (!options.html) return undefined;
+  if (options.out === undefined) throw new InputError("Cannot write report.html: --html needs --out");
+  return new PageCollector();
 }
 
 /** The factories that were named, or all; in their own order. Throws {@link InputError} for an unknown name. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, InvalidArgumentError } from "commander";
 import { FolderFiles, NoFiles } from "../capture/files.ts";
+import { analysisPage } from "../html/page.ts";
 import { type Hypervisor, InputError, type WatchRule } from "../ports.ts";
 import { exitCode } from "../report.ts";
 import { watch, type WatchProgress } from "../service/watch.ts";
@@ -10,7 +11,9 @@ import {
   chosenEngines,
   ENGINE,
   type EngineChoice,
+  HTML_OUTPUT,
   JSON_OUTPUT,
+  openAnalysis,
   openScanner,
   RULES,
   seconds,
@@ -26,6 +29,7 @@ interface Options extends EngineChoice {
   readonly rule?: readonly WatchRule[];
   readonly for?: number;
   readonly out?: string;
+  readonly html?: true;
   readonly json?: true;
   readonly scan: boolean;
 }
@@ -42,6 +46,7 @@ export function watchCommand(wiring: Wiring, io: Io, done: (code: number) => voi
     )
     .option("--for <seconds>", "end after so much time (default: at an interruption)", seconds)
     .option("--out <folder>", "write report.json, events.jsonl, pages, regions and images here")
+    .addOption(HTML_OUTPUT)
     .addOption(JSON_OUTPUT)
     .addOption(ENGINE)
     .addOption(RULES)
@@ -83,6 +88,7 @@ export function parseRule(text: string): WatchRule {
 
 async function run(wiring: Wiring, io: Io, domain: number, options: Options): Promise<number> {
   chosenEngines(wiring, options.engine);
+  const collected = openAnalysis(options);
   const hypervisor = connect(wiring);
   try {
     const scanner = options.scan ? await openScanner(wiring, options) : undefined;
@@ -94,11 +100,13 @@ async function run(wiring: Wiring, io: Io, domain: number, options: Options): Pr
           rules: options.rule ?? [{ kind: "all", pattern: "" }],
           seconds: options.for,
           files,
-          scanner,
+          scanner: scanner && (collected?.watching(scanner) ?? scanner),
+          recorder: collected,
           interrupt: io.interrupt,
           onStart: () => io.tell(`umbra: watching domain ${domain} on ${escapeText(hypervisor.info().name)}`),
           onProgress: (progress) => io.progress(progressLine(progress)),
         });
+        if (collected) files.html(await analysisPage({ report, collected }));
         io.out(options.json ? JSON.stringify(report, null, 2) + "\n" : emulationSummary(report));
         return exitCode(report, options.scan);
       } finally {

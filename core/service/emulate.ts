@@ -40,6 +40,8 @@ export interface EmulateOptions {
   /** Called when the guest stands and is watched, before it runs. */
   readonly onStart?: (service: Service, emulation: Emulation) => void;
   readonly onProgress?: (progress: Progress) => void;
+  /** Called with the report while the emulation can still be asked. */
+  readonly onReport?: (report: Report, emulation: Emulation) => Promise<void>;
 }
 
 /** How far a run is. */
@@ -102,6 +104,7 @@ export async function emulate(
       scanned: options.scanner !== undefined,
     });
     options.files.report(JSON.stringify(report, null, 2) + "\n");
+    await options.onReport?.(report, emulation);
     return report;
   } finally {
     options.interrupt?.removeEventListener("abort", interrupted);

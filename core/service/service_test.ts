@@ -171,6 +171,7 @@ Deno.test("what cannot be stored is not acknowledged, and is stored when there i
         memory.events(lines);
       },
       report: () => {},
+      html: () => {},
       close: () => {},
     };
     const { hypervisor, service } = setUp({ files });

@@ -11,7 +11,7 @@ import type { Hypervisor, Scanner, WatchRule, WatchSettings } from "../ports.ts"
 import { buildReport, type Report } from "../report.ts";
 import type { Policy } from "../verdict.ts";
 import type { Limits } from "./limits.ts";
-import { Service } from "./service.ts";
+import { type Recorder, Service } from "./service.ts";
 
 /** How a guest is watched. */
 export interface WatchOptions {
@@ -22,6 +22,7 @@ export interface WatchOptions {
   readonly files: CaptureFiles;
   /** Undefined: captured, not scanned. */
   readonly scanner?: Scanner;
+  readonly recorder?: Recorder;
   readonly policy?: Policy;
   readonly limits?: Partial<Limits>;
   readonly settings?: WatchSettings;
@@ -61,8 +62,8 @@ export async function watch(hypervisor: Hypervisor, domain: number, options: Wat
   const interrupted = () => timer ??= setTimeout(() => scans.abort(), LAST_SCANS);
   if (interrupt.aborted) interrupted();
   interrupt.addEventListener("abort", interrupted);
-  const { files, scanner, limits } = options;
-  const service = new Service({ hypervisor, files, scanner, limits, signal: scans.signal });
+  const { files, scanner, recorder, limits } = options;
+  const service = new Service({ hypervisor, files, scanner, recorder, limits, signal: scans.signal });
   let watched = false;
   try {
     service.watch(domain, options.rules, options.settings);

@@ -5,10 +5,10 @@
  * @module
  */
 import { html } from "hono/html";
-import { escapeText } from "../text.ts";
+import { card, type Html, number, shown, table } from "../html/parts.ts";
 import type { EngineStatus } from "../ports.ts";
 import type { DomainStatus, StatusSnapshot, VerdictStatus } from "./snapshot.ts";
-import { STYLE } from "./style.ts";
+import { STYLE } from "../html/style.ts";
 
 /** Rates of a domain, a second, over the last minute. */
 export interface DomainRates {
@@ -16,33 +16,14 @@ export interface DomainRates {
   readonly pages: number;
 }
 
-type Html = ReturnType<typeof html>;
-
 /** Seconds between two refreshes of the page. */
 const REFRESH = 5;
-
-/** Text from outside, fit to be shown and cut; a page need not tell two backslashes from one, and paths read better. */
-function shown(text: string, limit: number): string {
-  return escapeText(text, limit).replaceAll("\\\\", "\\");
-}
-
-const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
 function duration(milliseconds: number): string {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));
   const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
   if (hours > 0) return `${hours} h ${minutes} min`;
   return minutes > 0 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
-}
-
-function card(title: string, value: string, note: string, bad = false): Html {
-  return html`
-    <div class="card${bad ? " bad" : ""}">
-      <h3>${title}</h3>
-      <p class="value">${value}</p>
-      <p>${note}</p>
-    </div>
-  `;
 }
 
 function domainRow(domain: DomainStatus, rates: DomainRates | undefined): Html {
@@ -92,23 +73,6 @@ function verdictRow(verdict: VerdictStatus, now: number): Html {
       <td>${shown(threats, 160)}</td>
       <td class="path">${shown(verdict.path, 160)}</td>
     </tr>
-  `;
-}
-
-function table(head: readonly string[], rows: readonly Html[], none: string): Html {
-  if (rows.length === 0) return html`<p class="quiet">${none}</p>`;
-  const numeric = (title: string) => title.startsWith("#");
-  return html`
-    <div class="wide">
-      <table>
-        <thead>
-          <tr>${head.map((title) =>
-            html`<th class="${numeric(title) ? "n" : ""}">${title.replace(/^#/, "")}</th>`
-          )}</tr>
-        </thead>
-        <tbody>${rows}</tbody>
-      </table>
-    </div>
   `;
 }
 

@@ -4,19 +4,19 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
 import { Hono } from "hono";
 import { isLocalHost, type ListenAddress } from "./listen.ts";
 import type { DomainRates } from "./page.ts";
 import { RateMeter } from "./rates.ts";
 import { routes } from "./routes.ts";
 import type { StatusSnapshot } from "./snapshot.ts";
-import { STYLE } from "./style.ts";
+import { sha256Base64 } from "../hash.ts";
+import { STYLE } from "../html/style.ts";
 
 /** Milliseconds between two samples of the counters. */
 const SAMPLE_EVERY = 2000;
 
-const STYLE_HASH = createHash("sha256").update(STYLE).digest("base64");
+const STYLE_HASH = sha256Base64(STYLE);
 
 /** Headers of every answer: nothing is loaded, run, framed, cached or told to others. */
 const HEADERS: Readonly<Record<string, string>> = {

@@ -54,8 +54,10 @@ export class CallTrace {
     }
     this.made++;
     if (this.calls.length >= MOST_CALLS) return undefined;
+    const { cpu } = call.kernel.vcpu;
     const record: Recorded = {
-      instructions: call.kernel.vcpu.cpu.instructions,
+      instructions: cpu.instructions,
+      tsc: cpu.instructions + cpu.tscOffset,
       pid: thread.process.pid,
       tid: thread.tid,
       from,
