@@ -378,8 +378,8 @@ export interface SystemServices {
   /** A handle of process `to` for what a handle of process `from` names; both the caller when absent. */
   duplicate(handle: number, from?: number, to?: number): number;
   /** Vectored handlers and the unhandled filter of the calling process. */
-  addVectoredHandler(first: boolean, address: number): number;
-  removeVectoredHandler(handle: number): boolean;
+  addVectoredHandler(first: boolean, address: number, toContinue?: boolean): number;
+  removeVectoredHandler(handle: number, toContinue?: boolean): boolean;
   setUnhandledFilter(address: number): number;
   processes(): readonly ProcessInfo[];
 }

@@ -31,6 +31,8 @@ export interface RaisedException {
   readonly code: number;
   readonly flags: number;
   readonly parameters: readonly number[];
+  /** Address of the record of the exception that led to it. */
+  readonly cause?: number;
 }
 
 /** See the module's description. The objects behind the getters are made when they are first asked for. */
@@ -130,8 +132,8 @@ export class KernelCall implements ApiCall {
     endThread(this.kernel, this.thread, code);
   }
 
-  raise(code: number, flags: number, parameters: readonly number[]): void {
-    this.raised = { code: code >>> 0, flags, parameters: parameters.slice(0, 15) };
+  raise(code: number, flags: number, parameters: readonly number[], cause?: number): void {
+    this.raised = { code: code >>> 0, flags, parameters: parameters.slice(0, 15), cause };
   }
 
   print(text: string): void {

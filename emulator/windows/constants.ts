@@ -71,8 +71,13 @@ export const Status = {
   sectionProtection: 0xc000004e,
   invalidImageFormat: 0xc000007b,
   arrayBoundsExceeded: 0xc000008c,
+  floatDenormalOperand: 0xc000008d,
   floatDivideByZero: 0xc000008e,
+  floatInexactResult: 0xc000008f,
   floatInvalidOperation: 0xc0000090,
+  floatOverflow: 0xc0000091,
+  floatStackCheck: 0xc0000092,
+  floatUnderflow: 0xc0000093,
   integerDivideByZero: 0xc0000094,
   integerOverflow: 0xc0000095,
   privilegedInstruction: 0xc0000096,
@@ -87,6 +92,8 @@ export const Status = {
   commitmentLimit: 0xc000012d,
   dllNotFound: 0xc0000135,
   mappedAlignment: 0xc0000220,
+  floatMultipleFaults: 0xc00002b4,
+  floatMultipleTraps: 0xc00002b5,
 } as const;
 
 /** Bits of EXCEPTION_RECORD.ExceptionFlags. */

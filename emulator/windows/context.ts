@@ -5,7 +5,8 @@
  * @module
  */
 import { get32, put32 } from "./bytes.ts";
-import { Eflags, Selector } from "./constants.ts";
+import { Eflags, Selector, USER_END } from "./constants.ts";
+import { applyFloatSave, FLOAT_SAVE_SIZE, floatSaveOf } from "./fpu_state.ts";
 
 /** User registers of a thread. General registers by number (eax ecx edx ebx esp ebp esi edi). */
 export interface Context {
@@ -61,9 +62,12 @@ export const ContextFlag = {
   segments: 0x4,
   floatingPoint: 0x8,
   debug: 0x10,
+  extended: 0x20,
 } as const;
-/** What an exception delivers: control, integer, segment and debug registers. */
-export const CONTEXT_ALL = 0x1_0017;
+/** What an exception delivers: all of it. */
+export const CONTEXT_ALL = 0x1_003f;
+/** Control, integer and segment registers. */
+export const CONTEXT_FULL = 0x1_0007;
 
 /** Offsets of the general registers, by register number. */
 const REGISTERS = [0xb0, 0xac, 0xa8, 0xa4, 0xc4, 0xb4, 0xa0, 0x9c];
@@ -75,12 +79,19 @@ const DEBUG = [0x04, 0x08, 0x0c, 0x10, 0x14, 0x18];
 export const ContextOffset = { flags: 0, eax: 0xb0, eip: 0xb8, cs: 0xbc, eflags: 0xc0, esp: 0xc4, ss: 0xc8 };
 
 /** EFLAGS bits that a program can set through a CONTEXT; the rest stays, interrupts stay on. */
-const USER_EFLAGS = 0x0024_4dd5;
+const USER_EFLAGS = 0x0025_4dd5;
+/** Bits of DR7 a program can set: local breakpoints and their conditions. */
+const USER_DR7 = 0xffff_0155;
+/** FloatSave and ExtendedRegisters in a CONTEXT. */
+const FLOAT_SAVE = 0x1c;
+const EXTENDED = 0xcc;
 
-/** The CONTEXT of a thread with the parts named by `flags`. */
-export function encodeContext(context: Context, flags: number): Uint8Array {
+/** The CONTEXT of a thread with the parts named by `flags`; `fpu` is its FXSAVE area. */
+export function encodeContext(context: Context, flags: number, fpu?: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(CONTEXT_SIZE);
   put32(bytes, ContextOffset.flags, flags);
+  if (fpu && flags & ContextFlag.floatingPoint) bytes.set(floatSaveOf(fpu), FLOAT_SAVE);
+  if (fpu && flags & ContextFlag.extended) bytes.set(fpu, EXTENDED);
   if (flags & ContextFlag.debug) DEBUG.forEach((at, i) => put32(bytes, at, context.debug[i]));
   if (flags & ContextFlag.segments) {
     for (const [name, at] of Object.entries(SEGMENTS)) {
@@ -103,7 +114,9 @@ export function encodeContext(context: Context, flags: number): Uint8Array {
 /** Takes the parts a CONTEXT carries into a thread's registers, made harmless as the kernel does it. */
 export function applyContext(context: Context, bytes: Uint8Array): void {
   const flags = get32(bytes, ContextOffset.flags);
-  if (flags & ContextFlag.debug) DEBUG.forEach((at, i) => context.debug[i] = get32(bytes, at));
+  if (flags & ContextFlag.debug) {
+    DEBUG.forEach((at, i) => context.debug[i] = cleanDebugRegister(i, get32(bytes, at)));
+  }
   if (flags & ContextFlag.segments) {
     for (const [name, at] of Object.entries(SEGMENTS)) {
       const selector = get32(bytes, at) & 0xffff;
@@ -120,6 +133,22 @@ export function applyContext(context: Context, bytes: Uint8Array): void {
     context.cs = Selector.userCode;
     context.ss = Selector.userData;
   }
+}
+
+/** The x87 and SSE registers a CONTEXT carries, put into an FXSAVE area; false when it carries none. */
+export function applyFpu(area: Uint8Array, bytes: Uint8Array): boolean {
+  const flags = get32(bytes, ContextOffset.flags);
+  if (flags & ContextFlag.extended) area.set(bytes.subarray(EXTENDED, CONTEXT_SIZE));
+  if (flags & ContextFlag.floatingPoint) {
+    applyFloatSave(area, bytes.subarray(FLOAT_SAVE, FLOAT_SAVE + FLOAT_SAVE_SIZE));
+  }
+  return (flags & (ContextFlag.extended | ContextFlag.floatingPoint)) !== 0;
+}
+
+/** A debug register (by place in {@link Context.debug}) as a program may have it: no address of the kernel's. */
+function cleanDebugRegister(index: number, value: number): number {
+  if (index < 4) return value < USER_END ? value : 0;
+  return index === 4 ? value & 0xe00f : value & USER_DR7;
 }
 
 /** EFLAGS as a program may have them. */

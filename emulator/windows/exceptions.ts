@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Structured exception handling: the kernel's part (record and CONTEXT on the user stack) and ntdll's
- * (vectored handlers, the chain at fs:[0] with its nested records, unwinding, the unhandled filter).
+ * (vectored handlers, the chain at fs:[0] with its nested records).
  *
  * @module
  */
-import { PAGE_SIZE } from "../machine/types.ts";
 import type { Request } from "./api.ts";
 import type { KernelCall } from "./api_call.ts";
 import { get32, put32 } from "./bytes.ts";
 import { Eflags, ExceptionFlag, Status } from "./constants.ts";
-import { applyContext, CONTEXT_ALL, CONTEXT_SIZE, copyContext, encodeContext } from "./context.ts";
+import { CONTEXT_ALL, CONTEXT_SIZE } from "./context.ts";
+import { Chain, CHAIN_END, isValidHandler, MAX_FRAMES } from "./frame_chain.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Process, Thread } from "./process.ts";
 import { crashDetail, endProcess } from "./process_life.ts";
 import { Teb } from "./structures.ts";
+import { readContext, writeContext } from "./thread_context.ts";
+import { CONTINUE_EXECUTION, unhandledFilter } from "./unhandled_filter.ts";
 import { GuestFault } from "./user_memory.ts";
 
 /** An exception on its way to a program. */
@@ -23,25 +25,25 @@ export interface GuestException {
   readonly flags: number;
   readonly address: number;
   readonly parameters: readonly number[];
+  /** Address of the record of the exception that led to it. */
+  readonly cause?: number;
 }
 
-/** Bytes of an EXCEPTION_RECORD, offsets of its fields. */
-const RECORD_SIZE = 0x50;
-const Record = { code: 0, flags: 4, record: 8, address: 12, count: 16, parameters: 20 } as const;
+/** Bytes of an EXCEPTION_RECORD. */
+export const RECORD_SIZE = 0x50;
+/** Offsets of its fields. */
+export const Record = { code: 0, flags: 4, record: 8, address: 12, count: 16, parameters: 20 } as const;
 const MAX_PARAMETERS = 15;
 
 /** What a frame handler answers. */
-const Disposition = { continueExecution: 0, continueSearch: 1, nested: 2, collided: 3 } as const;
-/** What vectored handlers and filters answer to go on where it stopped. */
-const CONTINUE_EXECUTION = 0xffffffff;
-const CHAIN_END = 0xffffffff;
-/** Frames walked at most. */
-const MAX_FRAMES = 4096;
+export const Disposition = { continueExecution: 0, continueSearch: 1, nested: 2, collided: 3 } as const;
 
-function recordBytes(exception: GuestException): Uint8Array {
+/** The EXCEPTION_RECORD of an exception. */
+export function recordBytes(exception: GuestException): Uint8Array {
   const bytes = new Uint8Array(RECORD_SIZE);
   put32(bytes, Record.code, exception.code);
   put32(bytes, Record.flags, exception.flags);
+  put32(bytes, Record.record, exception.cause ?? 0);
   put32(bytes, Record.address, exception.address);
   const parameters = exception.parameters.slice(0, MAX_PARAMETERS);
   put32(bytes, Record.count, parameters.length);
@@ -62,7 +64,7 @@ export function raiseException(kernel: Kernel, thread: Thread, exception: GuestE
   put32(bytes, 0, recordAt);
   put32(bytes, 4, contextAt);
   bytes.set(recordBytes(exception), 8);
-  bytes.set(encodeContext(context, CONTEXT_ALL), 8 + RECORD_SIZE);
+  bytes.set(readContext(kernel, thread, context, CONTEXT_ALL), 8 + RECORD_SIZE);
   try {
     process.user!.memory.setBytes(top, bytes);
   } catch (error) {
@@ -83,7 +85,7 @@ function crash(kernel: Kernel, process: Process, exception: GuestException, more
 
 /** Goes on with the registers of a CONTEXT in guest memory. */
 export function continueWith(call: KernelCall, context: number): void {
-  applyContext(call.context, call.memory.bytes(context, CONTEXT_SIZE));
+  writeContext(call.kernel, call.thread, call.memory.bytes(context, CONTEXT_SIZE));
   call.replaced = true;
 }
 
@@ -95,17 +97,29 @@ export function* dispatchException(call: KernelCall): Generator<Request, void, n
   const pointers = call.reserve(8);
   memory.setU32(pointers, record);
   memory.setU32(pointers + 4, context);
-  for (const { address } of [...call.process.vectored]) {
-    const answer = yield { kind: "invoke", address, args: [pointers] };
-    if (answer === CONTINUE_EXECUTION) return continueWith(call, context);
+  const went = (yield* callVectored(call.process.vectored, pointers))
+    ? "handled"
+    : yield* walkChain(call, record, context, pointers);
+  if (!call.thread.alive) return;
+  if (went === "unhandled") return finish(call, record);
+  if (went === "raised") return;
+  yield* callVectored(call.process.vectoredContinue, pointers);
+  continueWith(call, context);
+}
+
+/** Calls vectored handlers until one says to go on; whether one did. */
+function* callVectored(
+  handlers: readonly { readonly address: number }[],
+  pointers: number,
+): Generator<Request, boolean, number> {
+  for (const { address } of [...handlers]) {
+    if ((yield { kind: "invoke", address, args: [pointers] }) === CONTINUE_EXECUTION) return true;
   }
-  const handled = yield* walkChain(call, record, context, pointers);
-  if (handled || !call.thread.alive) return;
-  finish(call, record);
+  return false;
 }
 
 /** The exception was nobody's: the process ends. */
-function finish(call: KernelCall, record: number): void {
+export function finish(call: KernelCall, record: number): void {
   const bytes = call.memory.bytes(record, RECORD_SIZE);
   const count = Math.min(get32(bytes, Record.count), MAX_PARAMETERS);
   crash(call.kernel, call.process, {
@@ -121,9 +135,10 @@ function* walkChain(
   record: number,
   context: number,
   pointers: number,
-): Generator<Request, boolean, number> {
+): Generator<Request, "handled" | "raised" | "unhandled", number> {
   const { memory, kernel } = call;
   const nestedHandler = kernel.symbol("ntdll.dll", "NestedExceptionHandler");
+  const unwindHandler = kernel.symbol("ntdll.dll", "UnwindHandler");
   const finalHandler = kernel.symbol("ntdll.dll", "FinalExceptionHandler");
   const dispatcher = call.reserve(8);
   const chain = new Chain(call);
@@ -131,22 +146,23 @@ function* walkChain(
   let nestedUntil = 0;
   let frame = memory.u32(call.teb + Teb.exceptionList);
   for (let walked = 0; frame !== CHAIN_END; walked++) {
-    if (walked > MAX_FRAMES || !chain.isValid(frame)) {
+    const handler = chain.isValid(frame) ? chain.handler(frame) : undefined;
+    if (walked > MAX_FRAMES || handler === undefined || !isValidHandler(call, handler)) {
       memory.setU32(record + Record.flags, flags | ExceptionFlag.stackInvalid);
-      return false;
+      return "unhandled";
     }
-    const handler = chain.handler(frame);
     let disposition: number = Disposition.continueSearch;
     let establisher = 0;
     if (handler === nestedHandler) {
       // An exception inside a handler: frames up to the one being handled are in a nested call.
       establisher = chain.establisher(frame);
       disposition = Disposition.nested;
+    } else if (handler === unwindHandler) {
+      // Of an unwinding whose handler failed: nothing of this exception's.
+      disposition = Disposition.continueSearch;
     } else if (handler === finalHandler) {
-      const filter = call.process.unhandledFilter;
-      if (filter === 0) return false;
-      const answer = yield { kind: "invoke", address: filter, args: [pointers] };
-      if (answer !== CONTINUE_EXECUTION) return false;
+      const answer = yield* unhandledFilter(call, pointers);
+      if (answer !== CONTINUE_EXECUTION) return "unhandled";
       disposition = Disposition.continueExecution;
     } else {
       memory.setU32(record + Record.flags, flags);
@@ -159,125 +175,30 @@ function* walkChain(
       nestedUntil = 0;
     }
     if (disposition === Disposition.continueExecution) {
-      if (flags & ExceptionFlag.noncontinuable) raiseHere(call, Status.noncontinuable);
-      else continueWith(call, context);
-      return true;
+      if ((flags & ExceptionFlag.noncontinuable) === 0) return "handled";
+      raiseHere(call, Status.noncontinuable, record);
+      return "raised";
     }
     if (disposition === Disposition.nested) {
       flags |= ExceptionFlag.nestedCall;
       nestedUntil = Math.max(nestedUntil, establisher);
     } else if (disposition !== Disposition.continueSearch) {
-      raiseHere(call, Status.invalidDisposition);
-      return true;
+      raiseHere(call, Status.invalidDisposition, record);
+      return "raised";
     }
     frame = chain.next(frame);
   }
-  return false;
+  return "unhandled";
 }
 
-function executeHandler(call: KernelCall, args: readonly number[]): Request {
+/** Calls a frame's handler: (record, frame, context, dispatcher, handler, handler of the record pushed for it). */
+export function executeHandler(call: KernelCall, args: readonly number[]): Request {
   return { kind: "invoke", address: call.kernel.symbol("ntdll.dll", "ExecuteHandler"), args };
 }
 
-function raiseHere(call: KernelCall, code: number): void {
-  call.raise(code, ExceptionFlag.noncontinuable, []);
-}
-
-/**
- * The registration records on a thread's stack. Thousands can stand there (handlers that fault again and
- * again), so that the stack is read by pages, anew whenever guest code ran.
- */
-class Chain {
-  private base = 0;
-  private limit = 0;
-  private page = 0;
-  private bytes: Uint8Array = new Uint8Array(0);
-
-  constructor(private readonly call: KernelCall) {
-    this.refresh();
-  }
-
-  /** Guest code ran: nothing that was read counts any more. */
-  refresh(): void {
-    const { memory, teb } = this.call;
-    this.base = memory.u32(teb + Teb.stackBase);
-    this.limit = memory.u32(teb + Teb.stackLimit);
-    this.page = 0;
-  }
-
-  /** A record lies on the thread's stack, aligned; its handler does not. */
-  isValid(frame: number): boolean {
-    if (frame % 4 !== 0 || frame < this.limit || frame + 8 > this.base) return false;
-    const handler = this.handler(frame);
-    return handler < this.limit || handler >= this.base;
-  }
-
-  next(frame: number): number {
-    return this.word(frame);
-  }
-  handler(frame: number): number {
-    return this.word(frame + 4);
-  }
-  /** In a nested record: the frame whose handler was running. */
-  establisher(frame: number): number {
-    return this.word(frame + 8);
-  }
-
-  private word(address: number): number {
-    const page = address - address % PAGE_SIZE;
-    if (page !== this.page) {
-      this.bytes = this.call.memory.bytes(page, PAGE_SIZE);
-      this.page = page;
-    }
-    return get32(this.bytes, address - page);
-  }
-}
-
-/** RtlUnwind: calls the handlers of the frames above the target with the unwinding flag, takes them off. */
-export function* unwind(
-  call: KernelCall,
-  target: number,
-  record: number,
-  result: number,
-): Generator<Request, number, number> {
-  const { memory, teb } = call;
-  const after = copyContext(call.context);
-  after.eip = call.returnAddress;
-  after.registers[0] = result;
-  after.registers[4] += 20;
-  const context = call.reserve(CONTEXT_SIZE);
-  memory.setBytes(context, encodeContext(after, CONTEXT_ALL));
-  if (record === 0) {
-    record = call.reserve(RECORD_SIZE);
-    const address = call.returnAddress;
-    memory.setBytes(record, recordBytes({ code: Status.unwind, flags: 0, address, parameters: [] }));
-  }
-  const flags = memory.u32(record + Record.flags) | ExceptionFlag.unwinding |
-    (target === 0 ? ExceptionFlag.exitUnwind : 0);
-  memory.setU32(record + Record.flags, flags);
-  const nestedHandler = call.kernel.symbol("ntdll.dll", "NestedExceptionHandler");
-  const finalHandler = call.kernel.symbol("ntdll.dll", "FinalExceptionHandler");
-  const dispatcher = call.reserve(8);
-  const chain = new Chain(call);
-  let frame = memory.u32(teb + Teb.exceptionList);
-  for (let walked = 0; frame !== CHAIN_END && frame !== target; walked++) {
-    if (target !== 0 && frame > target) {
-      raiseHere(call, Status.invalidUnwindTarget);
-      return result;
-    }
-    if (walked > MAX_FRAMES || !chain.isValid(frame)) {
-      raiseHere(call, Status.badStack);
-      return result;
-    }
-    const handler = chain.handler(frame);
-    if (handler !== nestedHandler && handler !== finalHandler) {
-      yield executeHandler(call, [record, frame, context, dispatcher, handler, nestedHandler]);
-      chain.refresh();
-    }
-    frame = chain.next(frame);
-    memory.setU32(teb + Teb.exceptionList, frame);
-  }
-  return result;
+/** Raises an exception that the dispatcher itself has, with the record it was at. */
+export function raiseHere(call: KernelCall, code: number, cause: number): void {
+  call.raise(code, ExceptionFlag.noncontinuable, [], cause);
 }
 
 /** RtlRaiseException and NtRaiseException: the record is the caller's. */
@@ -288,12 +209,13 @@ export function raiseRecord(call: KernelCall, record: number, context: number | 
   if (context === undefined) {
     call.context.eip = call.returnAddress;
     call.context.registers[4] = call.stack + 8;
-  } else applyContext(call.context, call.memory.bytes(context, CONTEXT_SIZE));
+  } else writeContext(call.kernel, call.thread, call.memory.bytes(context, CONTEXT_SIZE));
   call.replaced = true;
   raiseException(call.kernel, call.thread, {
     code: get32(bytes, Record.code),
     flags: get32(bytes, Record.flags),
     address,
     parameters: Array.from({ length: count }, (_, i) => get32(bytes, Record.parameters + i * 4)),
+    cause: get32(bytes, Record.record),
   });
 }

@@ -14,6 +14,7 @@ import { put32, put64 } from "./bytes.ts";
 import { CallTrace } from "./call_trace.ts";
 import { VirtualClock } from "./clock.ts";
 import { DllRegistry } from "./dll_registry.ts";
+import { FpuState } from "./fpu_state.ts";
 import { FAST_CALL_LENGTH, INTERNALS, withKernelFunctions } from "./kernel_functions.ts";
 import { FileSystem } from "./files.ts";
 import { TimerQueue } from "./objects.ts";
@@ -44,6 +45,7 @@ export class Kernel {
   readonly frames: FrameAllocator;
   readonly ledger: CommitLedger;
   readonly tables: ProcessorTables;
+  readonly fpu: FpuState;
   readonly clock: VirtualClock;
   readonly dlls: DllRegistry;
   readonly files: FileSystem;
@@ -84,6 +86,7 @@ export class Kernel {
     this.directories = buildKernelDirectories(domain, this.frames);
     this.systemSpace = new AddressSpace(domain, this.frames, this.directories);
     this.tables = new ProcessorTables(this.memory, this.vcpu, this.systemSpace.cr3);
+    this.fpu = new FpuState(this.memory, this.tables, this.threads);
     this.clock = new VirtualClock(this.vcpu.cpu);
     this.dlls = new DllRegistry(domain, this.frames, withKernelFunctions(dlls), INTERNALS);
     this.files = new FileSystem(this.dlls);

@@ -9,11 +9,13 @@ import { stdcall } from "./api.ts";
 import type { ApiCall, DllDefinition, DllFunction } from "./api.ts";
 import type { KernelCall } from "./api_call.ts";
 import { code, Interrupt } from "./assembler.ts";
-import { CONTEXT_ALL, copyContext, encodeContext } from "./context.ts";
-import { continueWith, dispatchException, raiseRecord, unwind } from "./exceptions.ts";
+import { CONTEXT_FULL, copyContext, encodeContext } from "./context.ts";
+import { continueWith, dispatchException, raiseRecord } from "./exceptions.ts";
 import { FIBERS } from "./fibers.ts";
 import { POOL_KERNEL32, POOL_NTDLL, WORKER } from "./thread_pool.ts";
 import { startThread } from "./thread_start.ts";
+import { unhandledFilter } from "./unhandled_filter.ts";
+import { unwind } from "./unwind.ts";
 
 /** The kernel's own functions see the kernel behind the call. */
 const own = (call: ApiCall) => call as KernelCall;
@@ -71,7 +73,7 @@ const NTDLL: readonly DllFunction[] = [
     const context = copyContext(own(call).context);
     context.eip = call.returnAddress;
     context.registers[4] = call.stack + 8;
-    call.memory.setBytes(address, encodeContext(context, CONTEXT_ALL));
+    call.memory.setBytes(address, encodeContext(context, CONTEXT_FULL));
     own(call).replaced = true;
   }),
   ...POOL_NTDLL,
@@ -84,6 +86,7 @@ const NTDLL: readonly DllFunction[] = [
 ];
 
 const KERNEL32: readonly DllFunction[] = [
+  stdcall("UnhandledExceptionFilter", 1, (call, pointers) => unhandledFilter(own(call), pointers)),
   ...POOL_KERNEL32,
   ...FIBERS,
   { ...stdcall("BaseThreadInitThunk", 1, (call, exitCode) => call.exitThread(exitCode)), head: CALL_START },
@@ -94,6 +97,7 @@ export const INTERNALS: Readonly<Record<string, readonly DllFunction[]>> = {
   "ntdll.dll": [
     machineCode("ExecuteHandler", 6, EXECUTE_HANDLER),
     machineCode("NestedExceptionHandler", 4, SEARCH_ON),
+    machineCode("UnwindHandler", 4, SEARCH_ON),
     machineCode("FinalExceptionHandler", 4, SEARCH_ON),
     WORKER,
   ],

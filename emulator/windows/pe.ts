@@ -32,7 +32,16 @@ export interface PeDirectory {
 }
 
 /** Names of the data directories that are used here, by index. */
-export const Directory = { export: 0, import: 1, resource: 2, relocation: 5, tls: 9, clr: 14 } as const;
+export const Directory = {
+  export: 0,
+  import: 1,
+  resource: 2,
+  relocation: 5,
+  tls: 9,
+  loadConfig: 10,
+  delayImport: 13,
+  clr: 14,
+} as const;
 
 /** What was read from a PE file's headers. */
 export interface PeFile {

@@ -58,7 +58,9 @@ export class Process implements Waitable {
   readonly heaps = new Map<number, Heap>();
   readonly states = new Map<string, unknown>();
   readonly environment = new Map<string, string>();
+  /** Vectored handlers: asked first, and told last that the program goes on. */
   readonly vectored: { readonly handle: number; readonly address: number }[] = [];
+  readonly vectoredContinue: { readonly handle: number; readonly address: number }[] = [];
   currentDirectory = "C:\\Users\\user\\Desktop";
   unhandledFilter = 0;
   processHeap = 0;

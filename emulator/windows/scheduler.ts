@@ -24,8 +24,6 @@ export class Scheduler {
   private loaded = false;
   private quantumEnd = 0;
   private lastIndex = 0;
-  /** Thread whose x87 and SSE registers are in the CPU. */
-  private fpuOwner: Thread | undefined;
   /** Nanoseconds that passed because nobody could run. */
   idleTime = 0;
 
@@ -105,22 +103,10 @@ export class Scheduler {
     if (!thread.started) this.start(thread);
     resumeWait(kernel, thread);
     if (!isReady(thread) || kernel.current !== thread) return false;
-    if (this.fpuOwner !== thread) {
-      this.switchFpu(thread);
-      switched = true;
-    }
-    kernel.tables.resume(thread.context, switched);
+    const moved = kernel.fpu.take(thread);
+    kernel.tables.resume(thread.context, switched || moved);
     this.loaded = true;
     return true;
-  }
-
-  private switchFpu(thread: Thread): void {
-    const { tables, threads } = this.kernel;
-    const owner = this.fpuOwner;
-    if (owner && owner.fpuArea !== 0 && threads.includes(owner)) tables.moveFpu(owner.fpuArea, false);
-    if (thread.fpuArea === 0) thread.fpuArea = tables.newFpuArea() ?? 0;
-    if (thread.fpuArea !== 0) tables.moveFpu(thread.fpuArea, true);
-    this.fpuOwner = thread;
   }
 
   private start(thread: Thread): void {

@@ -15,7 +15,7 @@ import type {
 } from "./api.ts";
 import { ProcessVirtual } from "./api_call.ts";
 import { pagesOf } from "./bytes.ts";
-import { applyContext, CONTEXT_ALL, encodeContext } from "./context.ts";
+import { CONTEXT_ALL } from "./context.ts";
 import { absolutePath } from "./files.ts";
 import type { Kernel } from "./kernel.ts";
 import { MAX_APCS, ObjectServices, Win32 } from "./object_services.ts";
@@ -24,6 +24,7 @@ import { createProcess, createThread, endProcess, endThread } from "./process_li
 import { imageSection } from "./dll_registry.ts";
 import { isWritable, toMm } from "./protection.ts";
 import { Section } from "./sections.ts";
+import { readContext, writeContext } from "./thread_context.ts";
 import { GuestFault } from "./user_memory.ts";
 import { Mm } from "./vad.ts";
 import { resolve } from "./wait.ts";
@@ -172,13 +173,13 @@ export class Services extends ObjectServices implements SystemServices {
 
   getContext(handle: number): Uint8Array | undefined {
     const thread = this.threadOf(handle);
-    return thread?.alive ? encodeContext(thread.context, CONTEXT_ALL) : undefined;
+    return thread?.alive ? readContext(this.kernel, thread, thread.context, CONTEXT_ALL) : undefined;
   }
 
   setContext(handle: number, context: Uint8Array): boolean {
     const thread = this.threadOf(handle);
     if (!thread?.alive) return this.fail(Win32.invalidHandle, false);
-    applyContext(thread.context, context);
+    writeContext(this.kernel, thread, context);
     thread.takenOver ||= this.thread.ofSample;
     return true;
   }
@@ -273,8 +274,8 @@ export class Services extends ObjectServices implements SystemServices {
     return absolutePath(path, this.caller.currentDirectory);
   }
 
-  addVectoredHandler(first: boolean, address: number): number {
-    const { vectored } = this.caller;
+  addVectoredHandler(first: boolean, address: number, toContinue = false): number {
+    const vectored = toContinue ? this.caller.vectoredContinue : this.caller.vectored;
     if (vectored.length >= MAX_VECTORED) return 0;
     const next = (this.caller.states.get("vectored-handles") as number | undefined) ?? 0x1000;
     this.caller.states.set("vectored-handles", next + 0x10);
@@ -284,8 +285,8 @@ export class Services extends ObjectServices implements SystemServices {
     return next;
   }
 
-  removeVectoredHandler(handle: number): boolean {
-    const { vectored } = this.caller;
+  removeVectoredHandler(handle: number, toContinue = false): boolean {
+    const vectored = toContinue ? this.caller.vectoredContinue : this.caller.vectored;
     const index = vectored.findIndex((one) => one.handle === handle);
     if (index < 0) return false;
     vectored.splice(index, 1);

@@ -11,10 +11,12 @@ import type { Trap } from "./boot.ts";
 import { hex } from "./bytes.ts";
 import { Eflags, Status, USER_END } from "./constants.ts";
 import { raiseException } from "./exceptions.ts";
+import { dividesByZero, isPrivileged } from "./faulting_instruction.ts";
+import { pendingSse, pendingX87, x87Instruction } from "./fpu_state.ts";
 import { callbackReturn, systemCall } from "./invocation.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Thread } from "./process.ts";
-import { faultException, GuestFault } from "./user_memory.ts";
+import { faultException } from "./user_memory.ts";
 
 const NO_ADDRESS = 0xffffffff;
 /** Faults in a row at one place that were resolved and came back: the model is at fault then. */
@@ -24,14 +26,24 @@ const ERROR_FETCH = 16;
 
 /** Exceptions without parameters, by vector, at the faulting instruction. */
 const SIMPLE: Readonly<Record<number, number>> = {
-  0: Status.integerDivideByZero,
   5: Status.arrayBoundsExceeded,
   6: Status.illegalInstruction,
   7: Status.illegalInstruction,
-  16: Status.floatInvalidOperation,
   17: Status.datatypeMisalignment,
-  19: Status.floatInvalidOperation,
 };
+
+/** Codes of x87 exceptions by bits of the status word, in the order in which they are looked at. */
+const X87: readonly (readonly [number, number])[] = [
+  [0x40, Status.floatStackCheck],
+  [0x01, Status.floatInvalidOperation],
+  [0x04, Status.floatDivideByZero],
+  [0x02, Status.floatDenormalOperand],
+  [0x08, Status.floatOverflow],
+  [0x10, Status.floatUnderflow],
+  [0x20, Status.floatInexactResult],
+];
+/** SSE: invalid operand, denormal, division by zero. */
+const BEFORE_RESULT = 7;
 
 /** Handles traps of one kernel. */
 export class TrapHandler {
@@ -49,6 +61,10 @@ export class TrapHandler {
       case Interrupt.callbackReturn:
         if (!callbackReturn(this.kernel, thread)) this.raise(thread, Status.illegalInstruction);
         return;
+      case 0: {
+        const zero = dividesByZero(thread);
+        return this.raise(thread, zero ? Status.integerDivideByZero : Status.integerOverflow);
+      }
       case 14:
         return this.pageFault(thread, trap.errorCode);
       case 1:
@@ -59,6 +75,13 @@ export class TrapHandler {
         return this.raise(thread, Status.breakpoint, [0]);
       case 4:
         return this.raise(thread, Status.integerOverflow, [], (context.eip - 1) >>> 0);
+      case 16:
+        return this.x87Fault(thread);
+      case 19: {
+        const bits = pendingSse(this.kernel.fpu.read(thread));
+        const code = bits & BEFORE_RESULT ? Status.floatMultipleTraps : Status.floatMultipleFaults;
+        return this.raise(thread, code, [0]);
+      }
       case 0x2a:
         context.registers[0] = this.kernel.clock.tickCount;
         return;
@@ -71,7 +94,7 @@ export class TrapHandler {
     const simple = SIMPLE[trap.vector];
     if (simple !== undefined) return this.raise(thread, simple);
     // General protection, segment and stack faults.
-    if (trap.vector === 13 && this.isPrivileged(thread)) {
+    if (trap.vector === 13 && isPrivileged(thread)) {
       return this.raise(thread, Status.privilegedInstruction);
     }
     this.raise(thread, Status.accessViolation, [0, NO_ADDRESS]);
@@ -84,6 +107,14 @@ export class TrapHandler {
     address = thread.context.eip,
   ): void {
     raiseException(this.kernel, thread, { code, flags: 0, address, parameters });
+  }
+
+  /** The exception is that of the x87 instruction that left it, though a later one waits for it. */
+  private x87Fault(thread: Thread): void {
+    const area = this.kernel.fpu.read(thread);
+    const bits = pendingX87(area);
+    const code = X87.find(([bit]) => bits & bit)?.[1] ?? Status.floatInvalidOperation;
+    this.raise(thread, code, [0], x87Instruction(area) || thread.context.eip);
   }
 
   private pageFault(thread: Thread, errorCode: number): void {
@@ -106,40 +137,4 @@ export class TrapHandler {
     const { code, parameters } = faultException(outcome, kind, address);
     this.raise(thread, code, parameters);
   }
-
-  /** Whether the instruction that raised #GP is one only the kernel may execute. */
-  private isPrivileged(thread: Thread): boolean {
-    let bytes: Uint8Array;
-    try {
-      bytes = codeAt(thread, thread.context.eip);
-    } catch (error) {
-      if (error instanceof GuestFault) return false;
-      throw error;
-    }
-    let at = 0;
-    while (at < bytes.length && PREFIXES.has(bytes[at])) at++;
-    const op = bytes[at];
-    if (op !== 0x0f) return PRIVILEGED.has(op);
-    const second = bytes[at + 1];
-    const reg = ((bytes[at + 2] ?? 0) >>> 3) & 7;
-    if (second === 0x00) return reg === 2 || reg === 3;
-    if (second === 0x01) return reg === 2 || reg === 3 || reg === 6 || reg === 7;
-    return PRIVILEGED_0F.has(second);
-  }
-}
-
-const PREFIXES = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]);
-/** INS, OUTS, IN, OUT, HLT, CLI, STI. */
-const PRIVILEGED = new Set(
-  [0x6c, 0x6d, 0x6e, 0x6f, 0xe4, 0xe5, 0xe6, 0xe7, 0xec, 0xed, 0xee, 0xef, 0xf4, 0xfa, 0xfb],
-);
-/** CLTS, INVD, WBINVD, MOV CRn and DRn, WRMSR, RDTSC (when barred), RDMSR, RDPMC. */
-const PRIVILEGED_0F = new Set([0x06, 0x08, 0x09, 0x20, 0x21, 0x22, 0x23, 0x30, 0x31, 0x32, 0x33]);
-
-/** Up to 15 bytes of code. */
-function codeAt(thread: Thread, address: number): Uint8Array {
-  const { memory } = thread.process.user!;
-  const room = 0x1000 - address % 0x1000;
-  if (room >= 15 || !memory.accessible(address, 15, false)) return memory.bytes(address, Math.min(room, 15));
-  return memory.bytes(address, 15);
 }

@@ -239,14 +239,16 @@ export const system: Handlers = {
       { length: values ? Math.min(count, 15) : 0 },
       (_, i) => call.memory.u32(values + 4 * i),
     );
-    call.raise(code, flags & 1, parameters);
+    // Bit 28 is Windows' own.
+    call.raise(code & ~0x1000_0000, flags & 1, parameters);
   },
   DebugBreak: (call) => call.raise(0x80000003, 0, [0]),
   SetUnhandledExceptionFilter: (call, filter) => call.system.setUnhandledFilter(filter),
-  UnhandledExceptionFilter: () => 1,
   AddVectoredExceptionHandler: (call, first, handler) => call.system.addVectoredHandler(first !== 0, handler),
   RemoveVectoredExceptionHandler: (call, handle) => call.system.removeVectoredHandler(handle) ? 1 : 0,
-  ...constant(0, "AddVectoredContinueHandler RemoveVectoredContinueHandler"),
+  AddVectoredContinueHandler: (call, first, handler) =>
+    call.system.addVectoredHandler(first !== 0, handler, true),
+  RemoveVectoredContinueHandler: (call, handle) => call.system.removeVectoredHandler(handle, true) ? 1 : 0,
   MulDiv: (_, a, b, c) => {
     const divisor = BigInt(c | 0);
     if (divisor === 0n) return -1;

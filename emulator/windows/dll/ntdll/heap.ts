@@ -268,6 +268,9 @@ export const heap: Handlers = {
   RtlAddVectoredExceptionHandler: (call, first, handler) =>
     call.system.addVectoredHandler(first !== 0, handler),
   RtlRemoveVectoredExceptionHandler: (call, handle) => call.system.removeVectoredHandler(handle) ? 1 : 0,
+  RtlAddVectoredContinueHandler: (call, first, handler) =>
+    call.system.addVectoredHandler(first !== 0, handler, true),
+  RtlRemoveVectoredContinueHandler: (call, handle) => call.system.removeVectoredHandler(handle, true) ? 1 : 0,
   RtlSetUnhandledExceptionFilter: (call, filter) => call.system.setUnhandledFilter(filter),
   RtlCaptureStackBackTrace: (call, skip, count, buffer, hash) => {
     // Frames by EBP are not known here: the caller's own address is all there is.
