@@ -9,7 +9,7 @@
 const folder = new URL("./workloads/", import.meta.url);
 
 /** Names of the programs, as files `NAME.asm`. */
-export const programNames = ["w1", "w2", "w3", "w4", "nx", "np"] as const;
+export const programNames = ["w1", "w2", "w3", "w4", "turns", "nx", "np"] as const;
 
 /** The machine code of one program, assembled now. Throws when nasm is missing or refuses the source. */
 export function assemble(name: string): Uint8Array<ArrayBuffer> {

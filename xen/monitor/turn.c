@@ -92,7 +92,7 @@ static void turn_to_code(struct umbra_domain *domain, struct umbra_process_recor
     event.content = !readable ? UMBRA_CONTENT_LOST : fresh ? UMBRA_CONTENT_CAPTURED : UMBRA_CONTENT_UNCHANGED;
     if ( (access->gl1e & PTE_WRITE) && !(access->gl1e & PTE_NX) && (frame->flags & FRAME_EXECUTED) )
         event.kind = UMBRA_EVENT_S2;
-    if ( !process->entered )
+    if ( !process->entered && process->image )
     {
         allocation = umbra_allocation_find(domain, process, page);
         foreign &= !loaded(process, frame, allocation);

@@ -49,7 +49,9 @@ export interface Outcome {
 
 /** A guest with descriptor tables whose exceptions and interrupts end in VMCALL. */
 export class RunningGuest extends TestGuest {
-  constructor(options: { shadowFrames?: number; vcpus?: number } = {}) {
+  constructor(
+    options: { guestFrames?: number; shadowFrames?: number; frames?: number; vcpus?: number } = {},
+  ) {
     super({ guestFrames: 512, ...options });
     for (const va of [GDT, PCR, THREAD, PROCESS, IDT, STACK, TSS]) this.map(va, P | W | NX);
     for (const va of [STUBS, KERNEL_CODE]) this.map(va, P | W);
@@ -98,7 +100,7 @@ export class RunningGuest extends TestGuest {
   }
 
   /** Puts code into a frame from outside (no write the monitor sees). */
-  place(va: number, code: readonly number[]): void {
+  place(va: number, code: ArrayLike<number>): void {
     const gfn = Number((this.get(this.entry(va)) & 0xf_ffff_f000n) / 4096n);
     this.domain.writePhysical(gfn * 4096 + va % 4096, Uint8Array.from(code));
   }
