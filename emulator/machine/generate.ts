@@ -9,7 +9,8 @@ import { FIXED_HANDLERS, rows, tableFingerprint } from "../isa/mod.ts";
 import { AREA_BASE, Block, Exit, HelperResult, JUMP_ENTRIES, OP_SIZE, State, TLB_ADDEND } from "./layout.ts";
 import { CPU, dispatch, goTo, OP, type Runtime, startBlock, tlbOffset, wholeFlagsOf } from "./emit.ts";
 import { lower } from "./lower.ts";
-import { Code, ModuleWriter, ValueType } from "./wasm.ts";
+import { Code, ValueType } from "./wasm.ts";
+import { ModuleWriter } from "./wasm_module.ts";
 
 const { i32 } = ValueType;
 

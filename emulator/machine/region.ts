@@ -26,7 +26,8 @@ import {
 } from "./region_flags.ts";
 import { type RegionFrame, RegionLowering } from "./region_lower.ts";
 import { accesses, type Stream, Streams } from "./region_streams.ts";
-import { Code, ModuleWriter, ValueType } from "./wasm.ts";
+import { Code, ValueType } from "./wasm.ts";
+import { ModuleWriter } from "./wasm_module.ts";
 
 /** Attempts to find how flags go between blocks before they go in their words. */
 const MAX_ATTEMPTS = 4;

@@ -352,21 +352,33 @@ export function successors(node: Node): Node[] {
   return all;
 }
 
-/** True when a block that begins with these instructions may need the flags it is entered with. */
-function needsFlags(
-  rows: readonly { readonly builder: Builder; readonly variant: Variant }[],
-): boolean {
-  for (const { builder, variant } of rows) {
+const uses = new WeakMap<Builder, boolean | undefined>();
+/** Whether an instruction may need the flags it is entered with: true, false (it sets them), or undefined. */
+function flagUse({ builder, variant }: HandlerInfo): boolean | undefined {
+  if (uses.has(builder)) return uses.get(builder);
+  const use = () => {
     for (const s of builder.statements) {
+      // Its values only: the statement itself sets flags.
       if (s.do === "flags" && (s.kind === "add" || s.kind === "sub" || s.kind === "logic")) {
-        return touchesFlags([{ ...s, kind: "logic", do: "let" } as unknown as Stmt]);
+        return touchesFlags({ ...s, do: "let" } as unknown as Stmt);
       }
-      if (s.do === "flagsFrom") return touchesFlags([{ ...s, do: "let" } as unknown as Stmt]);
+      if (s.do === "flagsFrom") return touchesFlags({ ...s, do: "let" } as unknown as Stmt);
       const memory = variant.place !== "register" && variant.place !== "none";
       if (["let", "setRegister"].includes(s.do) || (["read", "write"].includes(s.do) && !memory)) {
-        if (touchesFlags([s])) return true;
+        if (touchesFlags(s)) return true;
       } else return true;
     }
+    return undefined;
+  };
+  const result = use();
+  uses.set(builder, result);
+  return result;
+}
+/** True when a block with these instructions may need the flags it is entered with. */
+function needsFlags(infos: readonly HandlerInfo[]): boolean {
+  for (const info of infos) {
+    const use = flagUse(info);
+    if (use !== undefined) return use;
   }
   return true;
 }

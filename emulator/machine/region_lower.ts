@@ -38,8 +38,11 @@ export interface RegionFrame {
   jump(op: number, eip: number): void;
 }
 
+const onceOf = new WeakMap<Builder, ReadonlySet<number>>();
 /** Locals of a row's semantics that get a value once. */
 function assignedOnce(builder: Builder): ReadonlySet<number> {
+  const known = onceOf.get(builder);
+  if (known) return known;
   const counts = new Map<number, number>();
   const walk = (list: readonly Stmt[]) => {
     for (const s of list) {
@@ -52,13 +55,21 @@ function assignedOnce(builder: Builder): ReadonlySet<number> {
     }
   };
   walk(builder.statements);
-  return new Set([...counts].filter(([, n]) => n === 1).map(([local]) => local));
+  const once = new Set([...counts].filter(([, n]) => n === 1).map(([local]) => local));
+  onceOf.set(builder, once);
+  return once;
 }
 
-/** True when a list of statements reads or sets flags. */
-export function touchesFlags(list: readonly Stmt[]): boolean {
-  const text = JSON.stringify(list);
-  return /"(do":"(flags|flagsFrom|carry|zero)|op":"(condition|carry|adjust|wholeFlags))"/.test(text);
+const touching = new WeakMap<Stmt, boolean>();
+/** True when a statement reads or sets flags. */
+export function touchesFlags(statement: Stmt): boolean {
+  let touches = touching.get(statement);
+  if (touches === undefined) {
+    const text = JSON.stringify(statement);
+    touches = /"(do":"(flags|flagsFrom|carry|zero)|op":"(condition|carry|adjust|wholeFlags))"/.test(text);
+    touching.set(statement, touches);
+  }
+  return touches;
 }
 
 /** The function that regions import: (linear, bytes | write flag) → 1 when the TLB has the page now. */
@@ -334,7 +345,7 @@ export class RegionLowering extends Lowering {
       this.list(value ? s.then : s.else);
       return;
     }
-    if (touchesFlags([s])) this.#frame.flags.settle();
+    if (touchesFlags(s)) this.#frame.flags.settle();
     this.#nested++;
     super.if(s);
     this.#nested--;

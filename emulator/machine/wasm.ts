@@ -61,8 +61,13 @@ export function wide(name: OpcodeName): number {
   return code;
 }
 
+/** What bytes are appended to. */
+export interface ByteSink {
+  push(byte: number): unknown;
+}
+
 /** Appends an unsigned LEB128 number. */
-export function unsigned(out: number[], value: number): void {
+export function unsigned(out: ByteSink, value: number): void {
   let v = value >>> 0;
   while (v >= 0x80) {
     out.push((v & 0x7f) | 0x80);
@@ -72,7 +77,7 @@ export function unsigned(out: number[], value: number): void {
 }
 
 /** Appends a signed LEB128 number (32 bits). */
-export function signed(out: number[], value: number): void {
+export function signed(out: ByteSink, value: number): void {
   let v = value | 0;
   for (;;) {
     const byte = v & 0x7f;
@@ -85,9 +90,34 @@ export function signed(out: number[], value: number): void {
   }
 }
 
+/** Bytes under construction. */
+export class ByteWriter implements ByteSink {
+  #bytes = new Uint8Array(1024);
+  length = 0;
+
+  push(byte: number): void {
+    if (this.length === this.#bytes.length) this.#grow(1);
+    this.#bytes[this.length++] = byte;
+  }
+  append(bytes: ArrayLike<number>): void {
+    if (this.length + bytes.length > this.#bytes.length) this.#grow(bytes.length);
+    this.#bytes.set(bytes, this.length);
+    this.length += bytes.length;
+  }
+  #grow(by: number): void {
+    const bytes = new Uint8Array(2 * (this.length + by));
+    bytes.set(this.#bytes);
+    this.#bytes = bytes;
+  }
+  /** The bytes so far. */
+  view(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.subarray(0, this.length);
+  }
+}
+
 /** The body of one function under construction. Methods append one instruction each. */
 export class Code {
-  readonly bytes: number[] = [];
+  readonly bytes = new ByteWriter();
   /** Blocks, loops and ifs that are open. */
   depth = 0;
   readonly #locals: ValueType[] = [];
@@ -101,6 +131,10 @@ export class Code {
   /** Declares a local; returns its index. */
   local(type: ValueType = ValueType.i32): number {
     return this.#parameters + this.#locals.push(type) - 1;
+  }
+  #two(a: number, b: number): void {
+    this.bytes.push(a);
+    this.bytes.push(b);
   }
   op(name: OpcodeName): this {
     this.bytes.push(Opcode[name]);
@@ -139,14 +173,14 @@ export class Code {
   /** Loads `bits` (zero-extended to i32; 64 gives i64) from the address on the stack plus `offset`. */
   load(bits: 8 | 16 | 32 | 64, offset = 0): this {
     const code = bits === 8 ? 0x2d : bits === 16 ? 0x2f : bits === 32 ? 0x28 : 0x29;
-    this.bytes.push(code, 0);
+    this.#two(code, 0);
     unsigned(this.bytes, offset);
     return this;
   }
   /** Stores the low `bits` of the value on the stack. */
   store(bits: 8 | 16 | 32 | 64, offset = 0): this {
     const code = bits === 8 ? 0x3a : bits === 16 ? 0x3b : bits === 32 ? 0x36 : 0x37;
-    this.bytes.push(code, 0);
+    this.#two(code, 0);
     unsigned(this.bytes, offset);
     return this;
   }
@@ -157,7 +191,7 @@ export class Code {
   }
   if(result?: ValueType): this {
     this.depth++;
-    this.bytes.push(0x04, result ?? 0x40);
+    this.#two(0x04, result ?? 0x40);
     return this;
   }
   else(): this {
@@ -166,12 +200,12 @@ export class Code {
   }
   block(): this {
     this.depth++;
-    this.bytes.push(0x02, 0x40);
+    this.#two(0x02, 0x40);
     return this;
   }
   loop(): this {
     this.depth++;
-    this.bytes.push(0x03, 0x40);
+    this.#two(0x03, 0x40);
     return this;
   }
   end(): this {
@@ -228,206 +262,30 @@ export class Code {
   }
   /** The function body with its locals, as the code section wants it, and the places of hints in it. */
   finish(): FunctionBody {
-    const body: number[] = [];
+    const locals = new ByteWriter();
     const runs: [number, ValueType][] = [];
     for (const type of this.#locals) {
       const last = runs[runs.length - 1];
       if (last && last[1] === type) last[0]++;
       else runs.push([1, type]);
     }
-    unsigned(body, runs.length);
+    unsigned(locals, runs.length);
     for (const [count, type] of runs) {
-      unsigned(body, count);
-      body.push(type);
+      unsigned(locals, count);
+      locals.push(type);
     }
-    const start = body.length;
-    for (const byte of this.bytes) body.push(byte);
-    body.push(0x0b);
-    return { bytes: body, unlikely: this.#hints.map((at) => start + at) };
+    this.bytes.push(0x0b);
+    return {
+      locals: locals.view(),
+      code: this.bytes.view(),
+      unlikely: this.#hints.map((at) => locals.length + at),
+    };
   }
 }
 
-/** A finished function: locals and code, and the offsets in it of branches that are seldom taken. */
+/** A finished function: locals and code, and the offsets in both of branches that are seldom taken. */
 export interface FunctionBody {
-  readonly bytes: readonly number[];
+  readonly locals: Uint8Array;
+  readonly code: Uint8Array;
   readonly unlikely: readonly number[];
-}
-
-interface Signature {
-  parameters: ValueType[];
-  results: ValueType[];
-}
-
-/** A module under construction: imports first, then functions, then {@link ModuleWriter.finish}. */
-export class ModuleWriter {
-  readonly #types: Signature[] = [];
-  readonly #imports: { name: string; type: number }[] = [];
-  readonly #functions: { type: number; body?: FunctionBody }[] = [];
-  readonly #exports: { name: string; fn: number }[] = [];
-  #table: number[] = [];
-  #tableType = 0;
-  #spare = 0;
-  #tableExport: string | undefined;
-  #tableImport: { name: string; size: number } | undefined;
-
-  /** Index of a function type, made when new. */
-  type(parameters: ValueType[], results: ValueType[]): number {
-    const same = (a: ValueType[], b: ValueType[]) => a.length === b.length && a.every((t, i) => t === b[i]);
-    const found = this.#types.findIndex((t) => same(t.parameters, parameters) && same(t.results, results));
-    return found >= 0 ? found : this.#types.push({ parameters, results }) - 1;
-  }
-  /** Imports `env.name`. All imports come before the first function. */
-  import(name: string, type: number): number {
-    if (this.#functions.length > 0) {
-      throw new Error(`Cannot import "${name}": a function is already declared`);
-    }
-    return this.#imports.push({ name, type }) - 1;
-  }
-  /** Declares a function whose body follows through {@link ModuleWriter.define}; returns its index. */
-  declare(type: number): number {
-    return this.#imports.length + this.#functions.push({ type }) - 1;
-  }
-  define(fn: number, code: Code): void {
-    this.#functions[fn - this.#imports.length].body = code.finish();
-  }
-  export(name: string, fn: number): void {
-    this.#exports.push({ name, fn });
-  }
-  /**
-   * Fills table 0 with functions of one type; calls through it need no signature check. `spare` places behind
-   * them hold the first function.
-   */
-  table(type: number, functions: number[], spare = 0): void {
-    this.#tableType = type;
-    this.#table = functions;
-    this.#spare = spare;
-  }
-  exportTable(name: string): void {
-    this.#tableExport = name;
-  }
-  /** Imports table 0 of functions of one type as `env.name`; it has `size` places. */
-  importTable(name: string, type: number, size: number): void {
-    this.#tableType = type;
-    this.#tableImport = { name, size };
-  }
-
-  /**
-   * The binary module. It imports its memory as `env.memory` with at least `memoryPages` of 64 KiB, or exactly
-   * so many, which makes bounds checks cheaper.
-   */
-  finish(memoryPages: number, exactly = false): Uint8Array<ArrayBuffer> {
-    const out: number[] = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
-    const section = (id: number, body: number[]) => {
-      out.push(id);
-      unsigned(out, body.length);
-      for (const byte of body) out.push(byte);
-    };
-    const vector = <T>(items: readonly T[], write: (body: number[], item: T) => void): number[] => {
-      const body: number[] = [];
-      unsigned(body, items.length);
-      for (const item of items) write(body, item);
-      return body;
-    };
-    const name = (body: number[], text: string) => {
-      const bytes = new TextEncoder().encode(text);
-      unsigned(body, bytes.length);
-      body.push(...bytes);
-    };
-    section(
-      1,
-      vector(this.#types, (body, t) => {
-        body.push(
-          0x60,
-          ...vector(t.parameters, (b, p) => b.push(p)),
-          ...vector(t.results, (b, r) => b.push(r)),
-        );
-      }),
-    );
-    const imports: number[] = [];
-    unsigned(imports, this.#imports.length + (this.#tableImport ? 2 : 1));
-    name(imports, "env");
-    name(imports, "memory");
-    imports.push(0x02, exactly ? 0x01 : 0x00);
-    unsigned(imports, memoryPages);
-    if (exactly) unsigned(imports, memoryPages);
-    if (this.#tableImport) {
-      name(imports, "env");
-      name(imports, this.#tableImport.name);
-      imports.push(0x01, 0x64);
-      signed(imports, this.#tableType);
-      imports.push(0x01);
-      unsigned(imports, this.#tableImport.size);
-      unsigned(imports, this.#tableImport.size);
-    }
-    for (const item of this.#imports) {
-      name(imports, "env");
-      name(imports, item.name);
-      imports.push(0x00);
-      unsigned(imports, item.type);
-    }
-    section(2, imports);
-    section(3, vector(this.#functions, (body, f) => unsigned(body, f.type)));
-    if (this.#table.length > 0) {
-      // A table of non-null references to one function type, so that V8 checks neither null nor signature.
-      const table: number[] = [1, 0x40, 0x00, 0x64];
-      signed(table, this.#tableType);
-      table.push(0x01);
-      unsigned(table, this.#table.length + this.#spare);
-      unsigned(table, this.#table.length + this.#spare);
-      table.push(0xd2);
-      unsigned(table, this.#table[0]);
-      table.push(0x0b);
-      section(4, table);
-    }
-    const exported = this.#exports.map((e) => ({ ...e, kind: 0x00 }));
-    if (this.#tableExport !== undefined) exported.push({ name: this.#tableExport, fn: 0, kind: 0x01 });
-    section(
-      7,
-      vector(exported, (body, e) => {
-        name(body, e.name);
-        body.push(e.kind);
-        unsigned(body, e.fn);
-      }),
-    );
-    if (this.#table.length > 0) {
-      // Element segment kind 6: active, explicit table, expressions of a reference type.
-      const elements: number[] = [1, 0x06, 0x00, 0x41, 0x00, 0x0b, 0x64];
-      signed(elements, this.#tableType);
-      unsigned(elements, this.#table.length);
-      for (const fn of this.#table) {
-        elements.push(0xd2);
-        unsigned(elements, fn);
-        elements.push(0x0b);
-      }
-      section(9, elements);
-    }
-    const hinted = this.#functions.flatMap(({ body }, i) => body?.unlikely.length ? [{ body, i }] : []);
-    if (hinted.length > 0) {
-      // Branch hints (WebAssembly's branch hinting proposal): function, then offset, size 1, unlikely.
-      const hints: number[] = [];
-      name(hints, "metadata.code.branch_hint");
-      hints.push(
-        ...vector(hinted, (out, { body, i }) => {
-          unsigned(out, i + this.#imports.length);
-          unsigned(out, body.unlikely.length);
-          for (const at of body.unlikely) {
-            unsigned(out, at);
-            out.push(1, 0);
-          }
-        }),
-      );
-      section(0, hints);
-    }
-    const code: number[] = [];
-    unsigned(code, this.#functions.length);
-    this.#functions.forEach((f, i) => {
-      if (!f.body) {
-        throw new Error(`Cannot write the module: function ${i + this.#imports.length} has no body`);
-      }
-      unsigned(code, f.body.bytes.length);
-      for (const byte of f.body.bytes) code.push(byte);
-    });
-    section(10, code);
-    return new Uint8Array(out);
-  }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { Code, ModuleWriter, signed, unsigned, ValueType, wide } from "./wasm.ts";
+import { Code, signed, unsigned, ValueType, wide } from "./wasm.ts";
+import { ModuleWriter } from "./wasm_module.ts";
 
 const { i32, i64 } = ValueType;
 

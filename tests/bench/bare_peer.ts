@@ -100,20 +100,30 @@ function copyIn(memory: FrameMemory, address: number, bytes: Uint8Array): void {
   }
 }
 
-/** Runs a multiboot image on a fresh machine, at most `most` instructions. */
-export function runOnBareCpu(image: Uint8Array, most: number, tier?: Tier): UmbraRun {
+/** A fresh machine with a multiboot image, ready to run. `written` is told of what goes to ports. */
+export function bareCpu(
+  image: Uint8Array,
+  written: (port: number, value: number) => void,
+  tier?: Tier,
+): { readonly cpu: Cpu; readonly memory: FrameMemory } {
   const { cpus: [cpu], memory } = createMachine({ frames: MEMORY_SIZE >>> 12, ...(tier ? { tier } : {}) });
-  const clock = new SerialClock(() => cpu.instructions);
   cpu.host = {
     translate: (va) => va < MEMORY_SIZE ? (va >>> 12) * 8 + 7 : -1,
     controlRegisterWritten() {},
     invalidatePage() {},
     portRead: () => 0,
-    portWrite: (port, _size, value) => clock.write(port, value),
+    portWrite: (port, _size, value) => written(port, value),
   };
   copyIn(memory, LOAD_ADDRESS, image);
   copyIn(memory, GDT_ADDRESS, flatDescriptors);
   enterFlatMode(cpu, GDT_ADDRESS, entryPoint(image));
+  return { cpu, memory };
+}
+
+/** Runs a multiboot image on a fresh machine, at most `most` instructions. */
+export function runOnBareCpu(image: Uint8Array, most: number, tier?: Tier): UmbraRun {
+  const clock = new SerialClock(() => cpu.instructions);
+  const { cpu, memory } = bareCpu(image, (port, value) => clock.write(port, value), tier);
   const end = runToEnd((limit) => cpu.run(limit), most);
   const read = (address: number, length: number) => {
     const bytes = new Uint8Array(length);

@@ -19,7 +19,7 @@ export interface BenchRow {
 /** A suite: measures, says what it is doing, and returns its rows. */
 export interface Suite {
   readonly name: string;
-  /** Members of a row that are medians in the row's unit: umbra's ratio to them is printed. */
+  /** Members of a row that are medians in the row's unit: how many times better umbra is is printed. */
   readonly peers: readonly string[];
   run(runs: number, say: (message: string) => void): Promise<BenchRow[]>;
 }
@@ -67,7 +67,9 @@ export function printTable(suite: Suite, machine: string, rows: readonly BenchRo
     const cell = (column: string) => {
       const value = row[column];
       if (typeof value !== "number" || !suite.peers.includes(column)) return String(value ?? "-");
-      return `${value} (umbra ×${rounded(row.umbra / value)})`;
+      // Only rates are better when they are more.
+      const ratio = row.unit.endsWith("/s") ? row.umbra / value : value / row.umbra;
+      return `${value} (umbra ×${rounded(ratio)})`;
     };
     lines.push([row.name, row.unit, String(row.runs), String(row.umbra), ...columns.map(cell)]);
   }

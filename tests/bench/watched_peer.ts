@@ -23,19 +23,23 @@ const BATCH = 512;
 /** Takes the monitor's events and pages as dom0 does. */
 class Collector {
   events = 0;
-  turns = 0;
   readonly #bridge: Bridge;
   readonly #domain: number;
   constructor(bridge: Bridge, domain: number) {
     this.#bridge = bridge;
     this.#domain = domain;
   }
+  /** Turns from data to code so far. */
+  turns(): number {
+    return this.#bridge.statistics(this.#domain).turnsCoalesced + this.#turned;
+  }
+  #turned = 0;
   take(): void {
     for (;;) {
       const events = this.#bridge.fetch(this.#domain, BATCH);
       if (events.length === 0) return;
       this.events += events.length;
-      for (const event of events) this.turns += event.kind === "coalesced" ? event.turns : 1;
+      this.#turned += events.filter((event) => event.kind === "S1" || event.kind === "S2").length;
       const snapshots = events.flatMap((event) => event.content === "captured" ? [event.snapshot] : []);
       this.#bridge.copy(this.#domain, snapshots, () => {});
       this.#bridge.acknowledge(this.#domain, events[events.length - 1].sequence);
@@ -45,7 +49,7 @@ class Collector {
 
 /** What came of a run, with what the monitor said of it. */
 export interface WatchedRun extends UmbraRun {
-  /** Events of the monitor, and the turns from data to code that they stand for. */
+  /** Events of the monitor, and turns from data to code that it saw. */
   readonly events: number;
   readonly turns: number;
 }
@@ -85,6 +89,6 @@ export function runWatched(image: Uint8Array, most: number, watched = true): Wat
     end,
     read: (address, length) => vcpu.readVirtual(address, length).slice(),
     events: collector?.events ?? 0,
-    turns: collector?.turns ?? 0,
+    turns: collector?.turns() ?? 0,
   };
 }

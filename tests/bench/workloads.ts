@@ -3,7 +3,7 @@
  * The benchmark programs with their inputs and right results.
  *
  * W1 a tight ALU loop; W2 a byte-wise LZ decoder, 4 MB of output four times; W3 a real NRV2E bit loop, 4 MB
- * twice; W4 RC4 over 8 MB. `nx` calls a page that is not executable, `np` one that is not present.
+ * twice; W4 RC4 over 8 MB. `turns` rewrites its own page 100,000 times and runs it each time. `nx` calls a page that is not executable, `np` one that is not present.
  *
  * @module
  */
@@ -47,6 +47,16 @@ const INSTRUCTIONS: Readonly<Record<string, number>> = {
   w4: 100_666_645,
 };
 
+/** Rounds of the program `turns`. */
+export const TURNS = 100_000;
+
+/** Result of `turns`: the patched bytes, folded. */
+function resultOfTurns(): Uint8Array {
+  let sum = 0;
+  for (let n = TURNS; n > 0; n--) sum = (Math.imul(sum, 3) + (n & 0xff)) | 0;
+  return new Uint8Array(new Int32Array([sum]).buffer);
+}
+
 /** Result of W1 by plain arithmetic. */
 function resultOfW1(): Uint8Array {
   let a = 0x12345678 | 0;
@@ -89,7 +99,7 @@ function withInput(code: Uint8Array, packed: Uint8Array): Uint8Array<ArrayBuffer
 
 const made = new Map<string, Workload>();
 
-/** Makes the program `name` (`w1` to `w4`, `nx`, `np`) with its input and right result. */
+/** Makes the program `name` (`w1` to `w4`, `turns`, `nx`, `np`) with its input and right result. */
 export function workload(name: string): Workload {
   const known = made.get(name);
   if (known !== undefined) return known;
@@ -99,6 +109,7 @@ export function workload(name: string): Workload {
   let expected: Uint8Array = new Uint8Array(0);
   if (name === "w1") expected = resultOfW1();
   if (name === "w4") expected = resultOfW4();
+  if (name === "turns") expected = resultOfTurns();
   if (name === "w2" || name === "w3") {
     expected = pseudoText(OUTPUT_SIZE);
     image = withInput(image, (name === "w2" ? packBytewise : packNrv2e)(expected));
