@@ -9,6 +9,7 @@ import { rebuildImage, type RebuiltImage } from "./image.ts";
 import { ProcessModules } from "./modules.ts";
 import { parsePeHeader } from "./pe_header.ts";
 import { joinPages, type Region, runs } from "./regions.ts";
+import { StackEntries } from "./stack_entry.ts";
 import { PAGE_SIZE } from "./store.ts";
 
 /** One layer of a process, for the report. */
@@ -89,6 +90,8 @@ export class ProcessCaptures {
   /** Latest hop of closed layers, by allocation base. */
   readonly #hops = new Map<number, number>();
 
+  readonly #stacks = new StackEntries();
+
   /** @param modules what is known of the process's modules, kept up to date by the caller. */
   constructor(private readonly limits: LayerLimits, readonly modules = new ProcessModules()) {}
 
@@ -114,6 +117,7 @@ export class ProcessCaptures {
     }
     const allocation = this.#allocation(event);
     if (event.hop) allocation.hopTo = event.hopTo;
+    this.#stacks.add(event, allocation.base);
     if (event.kind === "S1" || event.kind === "S2" || event.kind === "coalesced") {
       this.#executed.add(event.va);
     }
@@ -194,6 +198,7 @@ export class ProcessCaptures {
       }
       if (hopTo === undefined && !(changed && isImage(pages.get(base)))) continue;
       const bytes = new Map([...pages].map(([va, page]) => [va, page.bytes]));
+      const left = this.#leftInPlace(base, pages.get(base));
       const rebuilt = rebuildImage(
         {
           base,
@@ -201,8 +206,8 @@ export class ProcessCaptures {
           pages: bytes,
           executed: this.#executed,
           written: this.#written,
-          entry: hopTo ?? this.#hops.get(base),
-          hop: hopTo === undefined
+          entry: left ?? hopTo ?? this.#hops.get(base),
+          hop: left !== undefined || hopTo === undefined
             ? undefined
             : { from: this.#summary(this.#layer).hopFrom, to: hopTo, written: new Set(this.#pages.keys()) },
           space: { names: this.modules, page: (va) => this.#latest.get(va)?.bytes },
@@ -210,7 +215,7 @@ export class ProcessCaptures {
         this.limits.imageBytes,
       );
       if (typeof rebuilt === "string") skipped.push(`an image: ${rebuilt}`);
-      else images.push({ va: base, image: hopTo === undefined ? this.#withoutHop(base, rebuilt) : rebuilt });
+      else images.push({ va: base, image: this.#explained(rebuilt, base, hopTo, left) });
       if (hopTo !== undefined && typeof rebuilt !== "string") {
         this.#hops.set(base, rebuilt.imageBase + rebuilt.entryPoint);
       }
@@ -221,11 +226,30 @@ export class ProcessCaptures {
     return { layer: this.#layer, regions: [...regions.values()], images, skipped };
   }
 
-  /** Says of an image which nothing ran after it was written where its entry point comes from. */
-  #withoutHop(base: number, image: RebuiltImage): RebuiltImage {
-    const from = this.#hops.has(base) ? "that of the last layer that ran there" : "the headers'";
-    const note = `nothing ran there after it was written: the entry point is ${from}`;
-    return { ...image, notes: [...image.notes, note] };
+  /** Where the program of an allocation began that was left in place, if its stack told. */
+  #leftInPlace(base: number, first: Page | undefined): number | undefined {
+    const header = first && parsePeHeader(first.bytes);
+    if (!header || typeof header === "string") return undefined;
+    return this.#stacks.entry(base, base + header.entryPoint);
+  }
+
+  /** Says of an image where its entry point comes from, when that is not the layer's hop. */
+  #explained(
+    image: RebuiltImage,
+    base: number,
+    hopTo: number | undefined,
+    left: number | undefined,
+  ): RebuiltImage {
+    if (left === hopTo && hopTo !== undefined) return image;
+    const notes = [...image.notes];
+    const from = left !== undefined
+      ? "where the stack was as at the first entry point"
+      : this.#hops.has(base)
+      ? "that of the last layer that ran there"
+      : "the headers'";
+    if (hopTo === undefined) notes.push(`nothing ran there after it was written: the entry point is ${from}`);
+    else if (left !== undefined) notes.push(`the entry point is ${from}`);
+    return { ...image, notes };
   }
 
   /** Everything known of each allocation the open layer touched, in order; of unknown ones, runs of pages. */

@@ -2,15 +2,15 @@
 // Programs packed by real packers, from Debian's clamav-testfiles: one host program, whose .text is known.
 import assert from "node:assert/strict";
 import { need } from "../means.ts";
+import { clamFile, clamPath, repairedWwpack } from "./clam.ts";
 import { anyHolds, emulate, indexOf, umbra, withFolder, yaraRule } from "./umbra.ts";
 import { readPe } from "./pe.ts";
 
-const FILES = "/usr/share/clamav-testfiles";
 const ignore = !need("clamav-testfiles");
 
 /** The host's `.text`: 0xf7 bytes at RVA 0x1000 of the file that carries it in the clear. */
 function hostText(): Uint8Array {
-  const text = readPe(Deno.readFileSync(`${FILES}/clam-fsg.exe`)).sections[0];
+  const text = readPe(clamFile("fsg")).sections[0];
   assert.equal(text.rva, 0x1000);
   return text.bytes.subarray(0, 0xf7);
 }
@@ -26,7 +26,7 @@ for (const packer of ["upx", "mew"]) {
     ignore,
     fn: () =>
       withFolder(async (folder) => {
-        const { output } = await emulate(`${FILES}/clam-${packer}.exe`, folder, "--no-scan");
+        const { output } = await emulate(clamPath(packer), folder, "--no-scan");
         const text = hostText();
         const pages = output.pagesAt(0x401000);
         assert.ok(
@@ -53,7 +53,7 @@ for (const packer of ["upx", "mew"]) {
       withFolder(async (folder) => {
         const rules = `${folder}/host.yar`;
         Deno.writeTextFileSync(rules, yaraRule("host_code", hostSignature()));
-        const file = `${FILES}/clam-${packer}.exe`;
+        const file = clamPath(packer);
         const scanned = await umbra(["scan", file, "--engine", "yara", "--rules", rules]);
         assert.equal(scanned.code, 0, scanned.stdout + scanned.stderr);
         const { code, output } = await emulate(file, `${folder}/out`, "--engine", "yara", "--rules", rules);
@@ -78,7 +78,7 @@ for (const packer of ["aspack", "petite", "upack", "yc", "pespin"]) {
     ignore,
     fn: () =>
       withFolder(async (folder) => {
-        const { output } = await emulate(`${FILES}/clam-${packer}.exe`, folder, "--no-scan");
+        const { output } = await emulate(clamPath(packer), folder, "--no-scan");
         const { report } = output;
         assert.equal(report.end.reason, "exited", report.end.detail);
         assert.deepEqual(report.missing, []);
@@ -90,26 +90,13 @@ for (const packer of ["aspack", "petite", "upack", "yc", "pespin"]) {
   });
 }
 
-/**
- * clam-wwpack.exe unpacks in place and leaves 4 bytes too few between what it reads and what it writes: it
- * overwrites its own compressed bytes, then its own code (in Unicorn too). Here with the distance it needs.
- */
-function repairedWwpack(): Uint8Array {
-  const bytes = Deno.readFileSync(`${FILES}/clam-wwpack.exe`);
-  const view = new DataView(bytes.buffer);
-  const field = 0xc00 + 0x2a5; // in .WWP32: where the last compressed word is moved to, from the section's start
-  assert.equal(view.getUint32(field, true), 0xffc);
-  view.setUint32(field, 0x1000, true);
-  return bytes;
-}
-
 Deno.test({
   name: "clam-wwpack.exe: overruns itself as it says, and runs to its end with 4 more bytes of distance",
   ignore,
   fn: () =>
     withFolder(async (folder) => {
       const text = hostText();
-      const asItIs = await emulate(`${FILES}/clam-wwpack.exe`, `${folder}/as-it-is`, "--no-scan");
+      const asItIs = await emulate(clamPath("wwpack"), `${folder}/as-it-is`, "--no-scan");
       assert.equal(asItIs.output.report.end.reason, "crashed");
       assert.match(asItIs.output.report.end.detail, /exception 0xc0000005 at 0x4050b5/);
       assert.ok(asItIs.output.pagesAt(0x401000).some((page) => indexOf(page, text) === 0));
@@ -131,7 +118,7 @@ Deno.test({
   ignore,
   fn: () =>
     withFolder(async (folder) => {
-      const { code, output } = await emulate(`${FILES}/clam-fsg.exe`, folder);
+      const { code, output } = await emulate(clamPath("fsg"), folder);
       assert.equal(code, 0);
       const { report } = output;
       assert.equal(report.end.reason, "exited");
@@ -148,7 +135,7 @@ for (const packer of ["upx", "mew", "petite"]) {
       withFolder(async (folder) => {
         const outputs = [];
         for (const name of ["first", "second"]) {
-          const { output } = await emulate(`${FILES}/clam-${packer}.exe`, `${folder}/${name}`);
+          const { output } = await emulate(clamPath(packer), `${folder}/${name}`);
           outputs.push({
             // The one field that may differ is the time it took.
             report: JSON.parse(JSON.stringify(output.report, (key, value) => key === "seconds" ? 0 : value)),

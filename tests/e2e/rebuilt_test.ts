@@ -4,24 +4,22 @@
 import assert from "node:assert/strict";
 import { disassemble } from "../../core/disassemble.ts";
 import { need } from "../means.ts";
+import { clamFile, PESPIN_ENTRY, repairedWwpack, setEntryPoint } from "./clam.ts";
 import { readPe } from "./pe.ts";
 import { run } from "./programs.ts";
 import { type Behaviour, behaviour, provenImage } from "./proof.ts";
 import { withFolder } from "./umbra.ts";
 import { unpack, type Unpacked } from "./unpack.ts";
 
-const FILES = "/usr/share/clamav-testfiles";
 const ignore = !need("clamav-testfiles");
 
-const fileOf = (packer: string) => Deno.readFileSync(`${FILES}/clam-${packer}.exe`);
-
 function unpackFile(packer: string): Promise<Unpacked> {
-  return unpack({ name: `clam-${packer}.exe`, bytes: fileOf(packer) });
+  return unpack({ name: `clam-${packer}.exe`, bytes: clamFile(packer) });
 }
 
 /** What the program does that all test files pack: one carries it in the clear. */
 function host(): Behaviour {
-  const wanted = behaviour(fileOf("fsg"));
+  const wanted = behaviour(clamFile("fsg"));
   assert.equal(wanted.reason, "exited");
   assert.match(wanted.output, /ClamAV/);
   assert.deepEqual(wanted.calls.map(({ name }) => name.split("!")[1]), [
@@ -60,8 +58,8 @@ const PACKED: readonly (readonly [packer: string, layer: number, before: number]
   ["upx", 1, 0],
   ["mew", 1, 0],
   ["upack", 2, 0],
-  ["petite", 4, 7],
-  ["aspack", 1, 25],
+  ["petite", 4, 1],
+  ["aspack", 1, 0],
 ];
 
 for (const [packer, layer, before] of PACKED) {
@@ -78,7 +76,7 @@ for (const [packer, layer, before] of PACKED) {
       // Instruction by instruction the same program, behind what is left of the stub.
       assert.equal(found!.behaviour.instructions, wanted.instructions + before);
       const names = imports(image.bytes).join(" ");
-      for (const one of imports(fileOf("fsg"))) {
+      for (const one of imports(clamFile("fsg"))) {
         assert.ok(names.includes(one), `${one} is not among ${names}`);
       }
     },
@@ -137,11 +135,23 @@ Deno.test({
     const wanted = host();
     const { bytes } = (await unpackFile("pespin")).imagesAt(0x400000).pop()!;
     // PESpin runs the program's first instructions in its own section, with nothing that tells them apart.
-    const moved = 0x4068fc;
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    assert.equal(view.getUint32(moved - 0x400000, true) & 0xffffff, 0x44ec83); // sub esp, 44h
-    view.setUint32(view.getUint32(0x3c, true) + 40, moved - 0x400000, true);
+    setEntryPoint(bytes, PESPIN_ENTRY);
     const found = provenImage(wanted, [{ bytes }]);
     assert.deepEqual(found?.proof, { outcome: "same", calls: wanted.calls.length, before: 0 });
+  },
+});
+
+Deno.test({
+  name:
+    "a program left in place, its data unpacked: the image begins where the stack was as at the first entry point",
+  ignore,
+  fn: async () => {
+    const wanted = host();
+    const unpacked = await unpack({ name: "wwpack.exe", bytes: repairedWwpack() });
+    const found = provenImage(wanted, unpacked.imagesAt(0x400000));
+    assert.deepEqual(found?.proof, { outcome: "same", calls: wanted.calls.length, before: 0 });
+    assert.equal(found!.behaviour.instructions, wanted.instructions);
+    const { notes } = unpacked.report.images.find(({ id }) => id === found!.image.id)!;
+    assert.match(notes.join(), /the entry point is where the stack was as at the first entry point/);
   },
 });
