@@ -2,18 +2,27 @@
 /** All DLLs of the model. @module */
 import type { DllDefinition } from "../api.ts";
 import { advapi32 } from "./advapi32/mod.ts";
+import { comctl32 } from "./comctl32.ts";
+import { comdlg32 } from "./comdlg32.ts";
+import { crypt32 } from "./crypt32.ts";
 import { gdi32 } from "./gdi32.ts";
 import { kernel32 } from "./kernel32/mod.ts";
 import { laterRuntimes, msvcrt, ucrtbase } from "./msvcrt/mod.ts";
 import { iphlpapi } from "./iphlpapi.ts";
-import { urlmon, wininet, ws2, wsock } from "./network.ts";
 import { ntdll } from "./ntdll/mod.ts";
-import { ole32, oleaut32 } from "./ole.ts";
+import { ole32 } from "./ole32.ts";
+import { oleaut32 } from "./oleaut32/mod.ts";
 import { mscoree, passive } from "./passive.ts";
+import { psapi } from "./psapi.ts";
 import { shell32 } from "./shell32.ts";
 import { shlwapi } from "./shlwapi.ts";
-import { comctl32, comdlg32, crypt32, psapi, version, winmm } from "./small.ts";
+import { urlmon } from "./urlmon.ts";
 import { user32 } from "./user32/mod.ts";
+import { version } from "./version.ts";
+import { wininet } from "./wininet.ts";
+import { winmm } from "./winmm.ts";
+import { ws2 } from "./ws2_32.ts";
+import { wsock } from "./wsock32.ts";
 
 /** kernelbase exports what kernel32 exports; here the code lives in kernel32. */
 const kernelbase: DllDefinition = {

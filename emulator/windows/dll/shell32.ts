@@ -88,7 +88,12 @@ function itemList(call: ApiCall, csidl: number, result: number): number {
   return 0;
 }
 
-function execute(call: ApiCall, file: string, parameters: string, verb: string): number {
+/** SHELLEXECUTEINFO: the flag that asks for the process, and where it goes. */
+const SEE_MASK_NOCLOSEPROCESS = 0x40;
+const EXECUTE_PROCESS = 0x38;
+
+/** Starts a program or opens a document; `keep` is where the handle of its process is wanted, 0: nowhere. */
+function execute(call: ApiCall, file: string, parameters: string, verb: string, keep = 0): number {
   if (/^(https?|ftp|mailto):/i.test(file)) {
     call.print(`[open] ${file}\n`);
     return 42;
@@ -97,7 +102,8 @@ function execute(call: ApiCall, file: string, parameters: string, verb: string):
   const made = run(call, `"${file}" ${parameters}`.trim());
   if (!made) return isFile(call, fullPath(call, file)) ? 31 : 2;
   call.handles.close(made.thread);
-  call.handles.close(made.process);
+  if (keep) call.memory.setU32(keep, made.process);
+  else call.handles.close(made.process);
   return 42;
 }
 
@@ -169,7 +175,9 @@ const handlers: Handlers = {
       const [verb, file, parameters] = [12, 16, 20].map((offset) =>
         text(call, call.memory.u32(at + offset), wide, 8192)
       );
-      const result = execute(call, file, parameters, verb);
+      const keeps = (call.memory.u32(at + 4) & SEE_MASK_NOCLOSEPROCESS) !== 0;
+      if (keeps) call.memory.setU32(at + EXECUTE_PROCESS, 0);
+      const result = execute(call, file, parameters, verb, keeps ? at + EXECUTE_PROCESS : 0);
       call.memory.setU32(at + 32, result);
       return result > 32 ? 1 : call.fail(result === 2 ? 2 : 1155);
     },

@@ -91,6 +91,12 @@ const compareStart = (ignoreCase: boolean) => (wide: boolean): Handler => (call,
   return collate(text(call, a, wide, limit), text(call, b, wide, limit), ignoreCase);
 };
 
+/** Three digits, the rest cut off. */
+function threeDigits(value: number): string {
+  const places = value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  return (Math.floor(value * 10 ** places) / 10 ** places).toFixed(places);
+}
+
 const handlers: Handlers = {
   ...both({
     PathAddBackslash: (wide) => (call, path) => {
@@ -219,7 +225,7 @@ const handlers: Handlers = {
       while (value >= 1000 && unit < 4) value /= 1024, unit++;
       const shown = unit === 0
         ? `${value} bytes`
-        : `${value.toPrecision(3)} ${["", "KB", "MB", "GB", "TB"][unit]}`;
+        : `${threeDigits(value)} ${["", "KB", "MB", "GB", "TB"][unit]}`;
       if (capacity > 0) store(call, buffer, shown.slice(0, capacity - 1), wide);
       return buffer;
     },

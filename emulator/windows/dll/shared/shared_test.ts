@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { Rc4 } from "../advapi32/crypto.ts";
 import { formatPicture } from "../kernel32/locale.ts";
 import { dateOf, timeOf } from "../kernel32/time.ts";
-import { parseAddress } from "../network.ts";
+import { parseAddress } from "../ws2_32.ts";
 import { win32OfStatus } from "./errors.ts";
 import { matches } from "./filesystem.ts";
 import { fromAnsi, lower, toAnsi, upper } from "./text.ts";

@@ -1,19 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/**
- * ws2_32, wsock32, wininet, urlmon, iphlpapi: a machine whose network cable is out. Sockets can be made;
- * nothing is found and nothing answers. What a program wants to reach is printed for the report.
- *
- * @module
- */
+/** ws2_32.dll: sockets on a machine whose cable is unplugged. @module */
 import type { ApiCall, DllDefinition, Handler, KernelObject } from "../api.ts";
-import { both, constant, define, type Handlers } from "./define.ts";
-import urlmonNames from "./known/urlmon.json" with { type: "json" };
-import wininetNames from "./known/wininet.json" with { type: "json" };
-import ws2Names from "./known/ws2_32.json" with { type: "json" };
-import wsockNames from "./known/wsock32.json" with { type: "json" };
+import { both, define, type Handlers } from "./define.ts";
 import { COMPUTER } from "./kernel32/system.ts";
-import { ws2Ordinals, wsockOrdinals } from "./ordinals.ts";
-import { Win32 } from "./shared/errors.ts";
+import names from "./known/ws2_32.json" with { type: "json" };
+import { ws2Ordinals } from "./ordinals.ts";
 import { lasting, store, text } from "./shared/text.ts";
 
 const SOCKET_ERROR = 0xffffffff;
@@ -67,7 +58,8 @@ const swap32 = (value: number) => (swap16(value & 0xffff) << 16 | swap16(value >
 
 const MAX_SELECT = 64;
 
-const sockets: Handlers = {
+/** Functions that wsock32 has too. */
+export const sockets: Handlers = {
   WSAStartup: (call, version, data) => {
     call.memory.setBytes(data, new Uint8Array(400));
     call.memory.setU16(data, Math.min(version & 0xffff, 0x202));
@@ -199,91 +191,7 @@ const modern: Handlers = {
 export const ws2: DllDefinition = define({
   name: "ws2_32.dll",
   base: 0x76400000,
-  known: ws2Names,
+  known: names,
   handlers: [sockets, modern],
   ordinals: ws2Ordinals,
-});
-export const wsock: DllDefinition = define({
-  name: "wsock32.dll",
-  base: 0x72f00000,
-  known: wsockNames,
-  handlers: [sockets],
-  ordinals: wsockOrdinals,
-});
-
-const NOT_CONNECTED = Win32.internetCannotConnect;
-const INET_E_CONNECTION = 0x800c0005;
-
-const internet: Handlers = {
-  ...both({
-    InternetOpen: () => (call) => call.handles.open({ kind: "internet" }),
-    InternetConnect: (wide) => (call, _session, server, port) => {
-      call.print(`[connect] ${text(call, server, wide, 256)}:${port & 0xffff}\n`);
-      return call.handles.open({ kind: "internet" });
-    },
-    InternetOpenUrl: (wide) => (call, _session, url) => {
-      call.print(`[url] ${text(call, url, wide, 2048)}\n`);
-      return call.fail(Win32.internetNameNotResolved);
-    },
-    HttpOpenRequest: (wide) => (call, _connection, verb, path) => {
-      call.print(`[request] ${text(call, verb, wide, 32) || "GET"} ${text(call, path, wide, 2048)}\n`);
-      return call.handles.open({ kind: "internet" });
-    },
-    HttpSendRequest: () => (call) => call.fail(Win32.internetNameNotResolved),
-    HttpSendRequestEx: () => (call) => call.fail(Win32.internetNameNotResolved),
-    HttpAddRequestHeaders: () => () => 1,
-    HttpQueryInfo: () => (call) => call.fail(12150),
-    InternetSetOption: () => () => 1,
-    InternetQueryOption: () => (call) => call.fail(12009),
-    InternetCheckConnection: () => (call) => call.fail(NOT_CONNECTED),
-    InternetGetConnectedStateEx: () => () => 0,
-    InternetCanonicalizeUrl: (wide) => (call, url, buffer, size) => {
-      const value = text(call, url, wide, 2048);
-      if (call.memory.u32(size) <= value.length) return call.fail(Win32.insufficientBuffer);
-      store(call, buffer, value, wide);
-      call.memory.setU32(size, value.length);
-      return 1;
-    },
-    InternetCrackUrl: () => (call) => call.fail(12005),
-    DeleteUrlCacheEntry: () => (call) => call.fail(2),
-    FtpOpenFile: () => (call) => call.fail(NOT_CONNECTED),
-    FtpPutFile: () => (call) => call.fail(NOT_CONNECTED),
-    FtpGetFile: () => (call) => call.fail(NOT_CONNECTED),
-  }),
-  InternetReadFile: (call, _handle, _buffer, _length, read) => {
-    call.memory.setU32(read, 0);
-    return call.fail(NOT_CONNECTED);
-  },
-  InternetCloseHandle: (call, handle) => call.handles.close(handle) ? 1 : call.fail(Win32.invalidHandle),
-  InternetGetConnectedState: (call, flags) => {
-    if (flags) call.memory.setU32(flags, 0x20);
-    return 0;
-  },
-  InternetAttemptConnect: () => NOT_CONNECTED,
-};
-
-export const wininet: DllDefinition = define({
-  name: "wininet.dll",
-  base: 0x72e00000,
-  known: wininetNames,
-  handlers: [internet],
-});
-
-export const urlmon: DllDefinition = define({
-  name: "urlmon.dll",
-  base: 0x72d00000,
-  known: urlmonNames,
-  handlers: [
-    both({
-      URLDownloadToFile: (wide) => (call, _caller, url) => {
-        call.print(`[download] ${text(call, url, wide, 2048)}\n`);
-        return INET_E_CONNECTION;
-      },
-      URLDownloadToCacheFile: (wide) => (call, _caller, url) => {
-        call.print(`[download] ${text(call, url, wide, 2048)}\n`);
-        return INET_E_CONNECTION;
-      },
-    }),
-    constant(0, "UrlMkSetSessionOption"),
-  ],
 });

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** ole32.dll and oleaut32.dll: task memory, identifiers, BSTR and VARIANT; no classes are registered. @module */
+/** ole32.dll: task memory and identifiers; no classes are registered. @module */
 import type { ApiCall, DllDefinition } from "../api.ts";
-import { constant, define, type Handlers } from "./define.ts";
-import ole32Names from "./known/ole32.json" with { type: "json" };
-import oleaut32Names from "./known/oleaut32.json" with { type: "json" };
 import { pseudoRandom } from "./advapi32/crypto.ts";
-import { automationOrdinals } from "./ordinals.ts";
+import { constant, define, type Handlers } from "./define.ts";
+import names from "./known/ole32.json" with { type: "json" };
 import { store, text } from "./shared/text.ts";
 
 const E_POINTER = 0x80004003;
@@ -116,98 +114,11 @@ function stringFromGuid(call: ApiCall, at: number, result: number): number {
   return 0;
 }
 
-/** A BSTR: length in bytes before the text, zero behind it. */
-export function makeBstr(call: ApiCall, bytes: Uint8Array): number {
-  const block = call.heaps.allocate(call.heaps.processHeap, bytes.length + 6, true);
-  if (block === 0) return 0;
-  call.memory.setU32(block, bytes.length);
-  call.memory.setBytes(block + 4, bytes);
-  return block + 4;
-}
-
-const MAX_STRING = 0x1000000;
-const VT_BSTR = 8;
-
-const bstrOf = (call: ApiCall, at: number, bytes: number) =>
-  bytes > MAX_STRING ? 0 : makeBstr(call, at ? call.memory.bytes(at, bytes) : new Uint8Array(bytes));
-const freeBstr = (call: ApiCall, at: number) => {
-  if (at) call.heaps.free(call.heaps.processHeap, at - 4);
-};
-
-function clear(call: ApiCall, at: number): number {
-  if (call.memory.u16(at) === VT_BSTR) freeBstr(call, call.memory.u32(at + 8));
-  call.memory.setBytes(at, new Uint8Array(16));
-  return 0;
-}
-
-const automation: Handlers = {
-  SysAllocString: (call, at) => at ? bstrOf(call, at, 2 * text(call, at, true).length) : 0,
-  SysAllocStringLen: (call, at, length) => bstrOf(call, at, 2 * length),
-  SysAllocStringByteLen: (call, at, length) => bstrOf(call, at, length),
-  SysReAllocString: (call, target, at) => {
-    const made = bstrOf(call, at, 2 * text(call, at, true).length);
-    freeBstr(call, call.memory.u32(target));
-    call.memory.setU32(target, made);
-    return made ? 1 : 0;
-  },
-  SysReAllocStringLen: (call, target, at, length) => {
-    const made = bstrOf(call, at, 2 * length);
-    freeBstr(call, call.memory.u32(target));
-    call.memory.setU32(target, made);
-    return made ? 1 : 0;
-  },
-  SysFreeString: freeBstr,
-  SysStringLen: (call, at) => at ? call.memory.u32(at - 4) >>> 1 : 0,
-  SysStringByteLen: (call, at) => at ? call.memory.u32(at - 4) : 0,
-  VariantInit: (call, at) => call.memory.setBytes(at, new Uint8Array(16)),
-  VariantClear: clear,
-  VariantCopy: (call, to, from) => {
-    clear(call, to);
-    call.memory.setBytes(to, call.memory.bytes(from, 16));
-    if (call.memory.u16(from) === VT_BSTR) {
-      const source = call.memory.u32(from + 8);
-      call.memory.setU32(to + 8, source ? bstrOf(call, source, call.memory.u32(source - 4)) : 0);
-    }
-    return 0;
-  },
-  VariantChangeType: () => 0x80020005,
-  GetActiveObject: (call, _class, _reserved, result) => {
-    call.memory.setU32(result, 0);
-    return 0x800401e3;
-  },
-  LoadTypeLib: () => 0x80029c4a,
-  LoadRegTypeLib: () => 0x8002801d,
-  GetErrorInfo: (call, _reserved, result) => {
-    call.memory.setU32(result, 0);
-    return 1;
-  },
-  SetErrorInfo: () => 0,
-  ...constant(E_NOTIMPL, "DispInvoke DispGetIDsOfNames CreateStdDispatch CreateDispTypeInfo CreateErrorInfo"),
-  ...constant(E_NOTIMPL, "OleLoadPicture OleLoadPicturePath OleCreatePictureIndirect OleCreateFontIndirect"),
-  ...constant(
-    E_NOTIMPL,
-    "CreateTypeLib CreateTypeLib2 LoadTypeLibEx QueryPathOfRegTypeLib RegisterActiveObject",
-  ),
-  ...constant(E_NOTIMPL, "OleCreatePropertyFrame DispCallFunc"),
-};
-
 export const ole32: DllDefinition = define({
   name: "ole32.dll",
   base: 0x75a00000,
-  known: ole32Names,
+  known: names,
   handlers: [ole],
   words: { IsEqualGUID: 2 },
   refusal: (name) => /^(Co|Ole|Stg|Create|Get|Dll)[A-Z]/.test(name) ? E_NOTIMPL : undefined,
-});
-export const oleaut32: DllDefinition = define({
-  name: "oleaut32.dll",
-  base: 0x75c00000,
-  known: oleaut32Names,
-  handlers: [automation],
-  ordinals: automationOrdinals,
-  refusal: (name) =>
-    /^(Var[A-Z]|Ole|Create|Load|Disp|Query|SafeArray(Destroy|Redim|Lock|Unlock|Access|Unaccess|Get[EULV]|Put|Copy|Ptr|Alloc))/
-        .test(name)
-      ? E_NOTIMPL
-      : undefined,
 });
