@@ -5,7 +5,7 @@
  * @module
  */
 import type { Row } from "./row.ts";
-import { encodings, immediates, undefinedRow } from "./table.ts";
+import { encodings, immediates, MAP_38, MAP_3A, undefinedRow } from "./table.ts";
 
 /** Longest instruction; one that is longer raises #GP. */
 export const MAX_LENGTH = 15;
@@ -52,6 +52,8 @@ export const DecodeFailure = { truncated: 0, tooLong: -1 } as const;
 
 const PREFIXES = new Uint8Array(256);
 for (const p of [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]) PREFIXES[p] = 1;
+/** An opcode that is no instruction, whatever follows. */
+const NO_OPCODE = MAP_3A;
 const BASE16 = [3, 3, 5, 5, 6, 7, 5, 3];
 const INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1];
 
@@ -108,8 +110,14 @@ export function decode(
   if (byte === 0x0f) {
     if (p >= limit) return short;
     opcode = 256 + bytes[p++];
-    // F3 and F2 come before 66 where they select an instruction.
-    if (repeat !== 0 || operand16 === code32) {
+    if (opcode === 0x138 || opcode === 0x13a) {
+      if (p >= limit) return short;
+      // Nothing that is modelled has F3 or F2 there: the first opcodes of the map are none.
+      const map = opcode === 0x138 ? MAP_38 : MAP_3A;
+      opcode = repeat !== 0 ? NO_OPCODE : map + bytes[p] + (operand16 === code32 ? 256 : 0);
+      p++;
+      // F3 and F2 come before 66 where they select an instruction.
+    } else if (repeat !== 0 || operand16 === code32) {
       const selected = opcode + 256 * (repeat !== 0 ? repeat + 1 : 1);
       if (encodings[selected].byModrm !== undefined) opcode = selected;
     }

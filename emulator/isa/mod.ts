@@ -12,7 +12,6 @@ export {
   rows,
   tableFingerprint,
   undefinedRow,
-  unsupportedRow,
 } from "./table.ts";
 export { type OperandSpec, type Row, variantNumber } from "./row.ts";
 export {

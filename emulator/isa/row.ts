@@ -72,8 +72,6 @@ export interface RowOptions {
   fixed?: Size;
   /** Has handlers that run a conditional jump behind it as well. */
   fuses?: boolean;
-  /** Ends the emulation with `unsupported` instead of running. */
-  unsupported?: boolean;
 }
 
 /** One row. */

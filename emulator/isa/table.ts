@@ -18,16 +18,10 @@ import { systemRows } from "./rows/system.ts";
 
 /** Encodings that are no instruction: #UD in the guest. */
 const undefinedSource: RowSource = ["", "(undefined)", "", "undefined", { ends: true }];
-/** Encodings that newer processors know and this one does not model yet: the run ends, saying so. */
-const unsupportedSource: RowSource = ["", "(unsupported)", "", "unsupported", {
-  ends: true,
-  unsupported: true,
-}];
 
 /** All rows. A row's id is its position. */
 export const rows: readonly Row[] = [
   undefinedSource,
-  unsupportedSource,
   ...aluRows,
   ...shiftRows,
   ...muldivRows,
@@ -42,8 +36,6 @@ export const rows: readonly Row[] = [
 ].map((source, id) => makeRow(id, source));
 /** What bytes decode to that are no instruction (#UD). */
 export const undefinedRow = rows[0];
-/** What instructions decode to that are not modelled. */
-export const unsupportedRow = rows[1];
 
 /** Number of handlers that every module has before those of the rows (see generate.ts). */
 export const FIXED_HANDLERS = 6;
@@ -79,40 +71,49 @@ export interface Encoding {
 const usesModrm = (o: OperandSpec) => "EGMRSCDPQVW".includes(o[0]) && !["CL", "DX"].includes(o);
 const memoryOnly = (row: Row) => row.operands.some((o) => o[0] === "M");
 
-/** Encodings by opcode: 0–255 one-byte, 256–511 behind 0F, then behind 66 0F, F3 0F and F2 0F. */
+/** First of the opcodes behind 0F 38 and 0F 3A; 256 on those with 66. */
+export const MAP_38 = 1280, MAP_3A = 1792;
+
+/**
+ * Encodings by opcode: 0–255 one-byte, 256–511 behind 0F, then behind 66 0F, F3 0F and F2 0F, then behind 0F 38,
+ * 66 0F 38, 0F 3A and 66 0F 3A.
+ */
 export const encodings: readonly Encoding[] = (() => {
-  const table: Encoding[] = Array.from({ length: 1280 }, () => ({}));
+  const table: Encoding[] = Array.from({ length: 2304 }, () => ({}));
   const group = (opcode: number) => (table[opcode].byModrm ??= new Array<Row>(256).fill(undefinedRow));
   const fill = (opcode: number, row: Row, from: number, to: number, digit = -1) => {
     const entries = group(opcode);
     for (let m = from; m < to; m++) if (digit < 0 || ((m >> 3) & 7) === digit) entries[m] = row;
   };
-  // What P6 does not know and later processors do: x87 arithmetic, MMX, SSE, later maps.
-  for (let o = 0xd8; o <= 0xdf; o++) fill(o, unsupportedRow, 0, 256);
-  const later: [number, number][] = [[0x10, 0x17], [0x28, 0x2f], [0x50, 0x7f], [0xae, 0xae], [0xb8, 0xb8], [
-    0xc2,
-    0xc6,
-  ], [
-    0xd0,
-    0xfe,
-  ]];
-  for (const [from, to] of later) {
-    for (let o = from; o <= to; o++) {
-      for (const map of [256, 512, 768, 1024]) fill(map + o, unsupportedRow, 0, 256);
-    }
+  // Where a prefix selects an instruction, prefixes without one have none, not the one without a prefix.
+  const selected: [number, number][] = [
+    [0x10, 0x17],
+    [0x28, 0x2f],
+    [0x50, 0x7f],
+    [0xae, 0xae],
+    [0xc2, 0xc6],
+    [
+      0xd0,
+      0xff,
+    ],
+  ];
+  for (const [from, to] of selected) {
+    for (let o = from; o <= to; o++) for (const map of [256, 512, 768, 1024]) group(map + o);
   }
-  for (const o of [0x38, 0x3a]) fill(256 + o, unsupportedRow, 0, 256);
-  fill(256 + 0xc7, unsupportedRow, 0xc0, 256, 6);
-  fill(256 + 0xc7, unsupportedRow, 0xc0, 256, 7);
   for (const row of rows) {
     if (row.opcode === "") continue;
     const parts = row.opcode.split(" ");
     const prefixed = parts.length > 1 && parts[1] === "0f"
       ? 512 + 256 * MANDATORY.indexOf(parts.shift()!)
       : 0;
-    const escape = prefixed || (parts[0] === "0f" ? 256 : 0);
-    const opcode = escape + parseInt(parts[escape ? 1 : 0], 16);
-    const extra = parts[escape ? 2 : 1];
+    let map = prefixed || (parts[0] === "0f" ? 256 : 0);
+    if (map !== 0) parts.shift();
+    // The two maps of three-byte opcodes are those whose first byte says so.
+    if (map !== 0 && (parts[0] === "38" || parts[0] === "3a")) {
+      map = (parts.shift() === "38" ? MAP_38 : MAP_3A) + (prefixed === 0 ? 0 : 256);
+    }
+    const opcode = map + parseInt(parts[0], 16);
+    const extra = parts[1];
     if (extra === undefined) {
       if (!row.operands.some(usesModrm)) table[opcode].row = row;
       else fill(opcode, row, 0, memoryOnly(row) ? 0xc0 : 256);

@@ -34,6 +34,11 @@ export interface Environment {
   /** Range of exponents when it is not that of 80-bit numbers. */
   least?: number;
   most?: number;
+  /**
+   * Overflow and underflow, if they are not masked: the result then is one whose exponent is off by
+   * {@link WRAP} (SDM volume 1, 8.5.4 and 8.5.5).
+   */
+  unmasked?: number;
   /** Collected {@link FloatFlag}s and {@link ROUNDED_UP}. */
   flags: number;
 }
@@ -45,6 +50,7 @@ interface Format {
 }
 const DOUBLE: Format = { precision: 53, least: -1022, most: 1023 };
 const SINGLE: Format = { precision: 24, least: -126, most: 127 };
+const WRAP = 24576;
 const BIAS = 16383, TOP = 0x7fff;
 const INTEGER_BIT = 1n << 63n, QUIET_BIT = 1n << 62n, FRACTION = INTEGER_BIT - 1n;
 
@@ -107,6 +113,8 @@ function round(sign: number, value: bigint, exponent: number, format: Format, en
   const high = exponent + bitLength(value) - 1;
   const lowest = Math.max(high, least) - precision + 1;
   const [kept, inexact, up] = shiftRound(sign, value, lowest - exponent, env.rounding);
+  // Not masked, underflow is reported of exact results too.
+  if (high < least && !inexact && (env.unmasked ?? 0) & FloatFlag.underflow) env.flags |= FloatFlag.underflow;
   if (inexact) {
     env.flags |= FloatFlag.precision | (up ? ROUNDED_UP : 0);
     if (high < least) {
@@ -135,6 +143,10 @@ export function pack(
   precision = env.precision,
 ): Float80 {
   if (value === 0n) return zero(sign);
+  if (env.unmasked) {
+    const wrapped = packWrapped(sign, value, exponent, env, precision);
+    if (wrapped) return wrapped;
+  }
   const format = { precision, least: env.least ?? -16382, most: env.most ?? 16383 };
   const r = round(sign, value, exponent, format, env);
   if (r.overflow) {
@@ -153,6 +165,29 @@ export function pack(
   const high = r.exponent + bits - 1;
   if (high < -16382) return { sign, exponent: 0, significand: r.value << BigInt(r.exponent + 16445) };
   return { sign, exponent: high + BIAS, significand: r.value << BigInt(64 - bits) };
+}
+
+/** The result of an unmasked overflow or underflow; undefined when there is none. */
+function packWrapped(
+  sign: number,
+  value: bigint,
+  exponent: number,
+  env: Environment,
+  precision: number,
+): Float80 | undefined {
+  const free = { ...env, unmasked: 0, flags: 0 };
+  // Rounded as if the exponent had no limit: moved to the middle first.
+  const middle = exponent + bitLength(value);
+  const r = pack(sign, value, exponent - middle, free, precision);
+  const biased = r.exponent + middle;
+  const flag = biased >= TOP ? FloatFlag.overflow : biased <= 0 ? FloatFlag.underflow : 0;
+  if ((flag & env.unmasked!) === 0) return undefined;
+  const wrapped = biased + (biased <= 0 ? WRAP : -WRAP);
+  env.flags |= free.flags | flag;
+  if (wrapped > 0 && wrapped < TOP) return { ...r, exponent: wrapped };
+  // Too far off even for that: as if it were masked.
+  env.flags = (env.flags & ~ROUNDED_UP) | FloatFlag.precision | (wrapped <= 0 ? 0 : ROUNDED_UP);
+  return wrapped <= 0 ? zero(sign) : infinity(sign);
 }
 
 /** Bits of a double (64) or single (32), rounded from an 80-bit number. */
@@ -250,7 +285,7 @@ export function toIntegral(a: Float80, env: Environment): Float80 {
 }
 
 /** The NaN that an operation on these operands gives, or undefined; notes invalid and denormal operands. */
-function checkOperands(a: Float80, b: Float80, env: Environment): Float80 | undefined {
+export function checkOperands(a: Float80, b: Float80, env: Environment): Float80 | undefined {
   if (isUnsupported(a) || isUnsupported(b)) {
     env.flags |= FloatFlag.invalid;
     return INDEFINITE;
@@ -275,7 +310,7 @@ function checkOperands(a: Float80, b: Float80, env: Environment): Float80 | unde
   return quiet(larger);
 }
 /** An invalid operation takes precedence over a denormal operand. */
-function invalid(env: Environment): Float80 {
+export function invalid(env: Environment): Float80 {
   env.flags = (env.flags & ~FloatFlag.denormal) | FloatFlag.invalid;
   return INDEFINITE;
 }
@@ -353,7 +388,8 @@ export function squareRoot(a: Float80, env: Environment): Float80 {
   const sticky = root * root === value ? 0n : 1n;
   return pack(0, (root << 1n) | sticky, p / 2 - 1, env);
 }
-function integerRoot(value: bigint): bigint {
+/** Square root of a positive integer, cut off. */
+export function integerRoot(value: bigint): bigint {
   let x = 1n << BigInt((bitLength(value) + 1) >> 1);
   for (;;) {
     const next = (x + value / x) >> 1n;
@@ -393,7 +429,7 @@ export function scale(a: Float80, b: Float80, env: Environment): Float80 {
   }
   if (isInfinity(a) || isZero(a)) return a;
   const quiet: Environment = { rounding: 3, precision: 64, flags: 0 };
-  const n = power(b) > 0 ? (b.sign ? -0x1_0000 : 0x1_0000) : Number(toInteger(b, 64, quiet, 3));
+  const n = b.exponent > BIAS + 20 ? (b.sign ? -0x1_0000 : 0x1_0000) : Number(toInteger(b, 64, quiet, 3));
   const by = Math.max(-0x1_0000, Math.min(0x1_0000, n));
   return pack(a.sign, a.significand, power(a) + by, env, 64);
 }
@@ -413,7 +449,9 @@ export function remainder(
   const nan = checkOperands(a, b, env);
   if (nan) return done(nan);
   if (isInfinity(a) || isZero(b)) return done(invalid(env));
-  if (isInfinity(b) || isZero(a)) return done(a);
+  // A denormal with an integer bit comes back as the normal number that it is.
+  const whole = a.exponent === 0 && (a.significand & INTEGER_BIT) !== 0n;
+  if (isInfinity(b) || isZero(a)) return done(whole ? { ...a, exponent: 1 } : a);
   const p = Math.min(power(a), power(b));
   const distance = power(a) + bitLength(a.significand) - power(b) - bitLength(b.significand);
   if (distance >= 64) {

@@ -80,18 +80,29 @@ export class Fpu {
   begin(): Environment {
     this.env.rounding = (this.control >> 10) & 3;
     this.env.precision = PRECISION[(this.control >> 8) & 3];
+    this.env.unmasked = ~this.control & (FloatFlag.overflow | FloatFlag.underflow);
     this.env.flags = 0;
     return this.env;
   }
-  /** Takes the flags into the status. False when an unmasked exception forbids the result. */
+  /**
+   * Takes the flags into the status. False when an unmasked exception forbids the result; then nothing that would
+   * have come of it is noted either. A result that is `stored` in memory is forbidden by overflow and underflow too.
+   */
   end(stored = false): boolean {
-    const { flags } = this.env;
-    this.status = (this.status & ~C1) | (flags & 0x3f) | (flags & STACK_FAULT);
-    if (flags & ROUNDED_UP) this.status |= C1;
+    const { env } = this;
+    const unmasked = env.flags & ~this.control;
+    const range = FloatFlag.overflow | FloatFlag.underflow;
+    const operand = (unmasked & (FloatFlag.invalid | FloatFlag.zeroDivide | FloatFlag.denormal)) !== 0;
+    const forbidden = operand || (stored && (unmasked & range) !== 0);
+    if (operand) env.flags &= ~(range | FloatFlag.precision);
+    if (forbidden) {
+      env.flags &= ~FloatFlag.precision;
+      if (!(env.flags & STACK_FAULT)) env.flags &= ~ROUNDED_UP;
+    }
+    this.status = (this.status & ~C1) | (env.flags & 0x3f) | (env.flags & STACK_FAULT);
+    if (env.flags & ROUNDED_UP) this.status |= C1;
     this.summarize();
-    const forbidding = FloatFlag.invalid | FloatFlag.zeroDivide | FloatFlag.denormal |
-      (stored ? FloatFlag.overflow | FloatFlag.underflow : 0);
-    return (flags & ~this.control & forbidding) === 0;
+    return !forbidden;
   }
   isEmpty(i: number): boolean {
     return ((this.empty >> ((this.top + i) & 7)) & 1) === 1;

@@ -27,7 +27,7 @@ let byHandler: { row: Row; variant: Variant }[] | undefined;
 
 /** The instruction behind a handler that regions can hold; undefined for the others. */
 function infoOf(handler: number, row: Row): HandlerInfo | undefined {
-  if (row.build === undefined || row.unsupported) return undefined;
+  if (row.build === undefined) return undefined;
   const known = handlers.get(handler);
   if (known) return known;
   if (byHandler === undefined) {

@@ -7,7 +7,7 @@
 import { type Instruction, type Poke, type State, undefinedAfter } from "./cases.ts";
 import { COMPARED_FLAGS, knownErrors, type WordDifference } from "./known_errors.ts";
 import { Random } from "./random.ts";
-import { NotModelled, UmbraSide, type UmbraSideOptions } from "./umbra_side.ts";
+import { UmbraSide, type UmbraSideOptions } from "./umbra_side.ts";
 import { type Outcome, UnicornSide, Windows } from "./unicorn_side.ts";
 
 /** One difference, ready to print. */
@@ -22,8 +22,6 @@ export interface Comparison {
   readonly faults: number;
   /** Cases passed over because of each row of {@link knownErrors}. */
   readonly excused: readonly number[];
-  /** Cases that umbra's CPU says it does not model, by name. */
-  readonly notModelled: ReadonlyMap<string, number>;
   readonly differences: readonly Difference[];
   /** Regions that umbra's second tier compiled. */
   readonly compiled: number;
@@ -78,7 +76,6 @@ export function compare<I extends Instruction>(plan: Plan<I>, most = 100): Compa
   const umbra = new UmbraSide(plan.umbra);
   const differences: Difference[] = [];
   const excused = knownErrors.map(() => 0);
-  const notModelled = new Map<string, number>();
   let cases = 0;
   let faults = 0;
   const { words, bytes } = unicorn.windows;
@@ -106,15 +103,7 @@ export function compare<I extends Instruction>(plan: Plan<I>, most = 100): Compa
         for (const [address, value] of pokes) umbra.poke(address, value);
         untouched.bytes.set(bytes);
         const a = unicorn.run(before);
-        let b: Outcome;
-        try {
-          b = umbra.run(before);
-        } catch (error) {
-          if (!(error instanceof NotModelled)) throw error;
-          notModelled.set(instruction.name, (notModelled.get(instruction.name) ?? 0) + 1);
-          umbra.storeWindows(bytes);
-          continue;
-        }
+        const b = umbra.run(before);
         if (a.vector >= 0) faults++;
         const what = outcomeDifferences(instruction, before, a, b);
         // Unicorn may have done half of the instruction; the architecture says nothing of it happened.
@@ -139,7 +128,7 @@ export function compare<I extends Instruction>(plan: Plan<I>, most = 100): Compa
   } finally {
     unicorn.close();
   }
-  return { cases, faults, excused, notModelled, differences, compiled: umbra.compiledRegions };
+  return { cases, faults, excused, differences, compiled: umbra.compiledRegions };
 }
 
 function findKnown(

@@ -23,7 +23,6 @@ function run<I extends Instruction>(plan: Plan<I>): void {
     `${plan.name}: seed ${plan.seed}, ${result.cases} cases, ${result.faults} faults, ` +
       `${result.compiled} regions compiled${excused.join("")}`,
   );
-  assert.deepEqual([...result.notModelled], [], "not modelled");
   const byName = new Map<string, number>();
   for (const { name } of result.differences) byName.set(name, (byName.get(name) ?? 0) + 1);
   const counts = [...byName].map(([name, count]) => `${name} ${count}`).join(", ");

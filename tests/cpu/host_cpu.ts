@@ -3,14 +3,15 @@
  * Records what the processor of this machine does: a 32-bit static ELF program made of generated instructions,
  * run once, which writes registers, flags and results after each of them to its standard output. Integer
  * instructions have register operands only; x87, MMX and SSE sequences touch one page of the program at fixed
- * addresses. None branches or enters the kernel.
+ * addresses. None branches, faults or enters the kernel.
  *
  * @module
  */
 import { type Instruction, Layout, makeInstruction, prepare, type State, usesRegister } from "./cases.ts";
 import { Random } from "./random.ts";
 import { rows } from "./rows.ts";
-import { makeSequence, prepareSequence, RESULT, type Sequence, STATUS } from "./vector_cases.ts";
+import { makeSequence, prepareSequence } from "./vector_cases.ts";
+import { BLOCK, BLOCK_SIZE, FXSAVE_BLOCK_SIZE, type Kind } from "./vector_layout.ts";
 
 /** Instructions that make sense with registers alone and are available on every IA-32 processor. */
 const NAMES = new Set(
@@ -22,28 +23,27 @@ const ROWS = rows.filter((row) =>
   (NAMES.has(row.name) || /^(set|cmov)/.test(row.name)) && row.operands.every((o) => !/^[MOJ]/.test(o))
 );
 
-/** One recorded case. */
+/** One case. */
 export interface Vector {
   readonly instruction: Instruction;
   readonly before: State;
-  /** Words written to memory before it. */
-  readonly pokes: readonly (readonly [address: number, value: number])[];
-  /** eax to edi, eip (not recorded: 0), eflags after the instruction. */
-  readonly after: State;
-  /** The words at {@link RESULT_WORDS} after a sequence. */
-  readonly results: Uint32Array;
+  /** The words at {@link BLOCK} before it; none for integer instructions. */
+  readonly block: Uint32Array<ArrayBuffer>;
 }
 
-/** Addresses of the words that sequences leave their results in. */
-export const RESULT_WORDS: readonly number[] = [
-  ...Array.from({ length: 16 }, (_, i) => RESULT + 4 * i),
-  STATUS,
-  STATUS + 4,
-];
+/** What the processor did in one case. */
+export interface Recorded {
+  /** eax to edi (ESP is not recorded: 0), eip (0), eflags after the instruction. */
+  readonly state: State;
+  /** The words at {@link BLOCK} after it. */
+  readonly block: Uint32Array;
+}
 
 const BASE = 0x08048000;
-const RECORD_SIZE = 4 * (9 + RESULT_WORDS.length);
 const ESP = 4;
+/** Registers in the order of POPA, flags behind them. */
+const SAVED = [7, 6, 5, ESP, 3, 2, 1, 0, 9];
+const SAVED_SIZE = 4 * SAVED.length;
 
 /** True when a division of this state would raise #DE. */
 function divisionFaults(instruction: Instruction, s: State): boolean {
@@ -61,17 +61,9 @@ function divisionFaults(instruction: Instruction, s: State): boolean {
   return BigInt.asIntN(bits, quotient) !== quotient;
 }
 
-function vector(instruction: Instruction, before: State, pokes: Vector["pokes"] = []): Vector {
-  return {
-    instruction,
-    before,
-    pokes,
-    after: new Uint32Array(10),
-    results: new Uint32Array(RESULT_WORDS.length),
-  };
-}
+const NO_BLOCK = new Uint32Array(0);
 
-/** Makes `count` integer cases; {@link record} fills in what comes after. */
+/** Makes `count` integer cases. */
 export function makeVectors(seed: number, count: number): Vector[] {
   const r = new Random(seed);
   const vectors: Vector[] = [];
@@ -83,106 +75,147 @@ export function makeVectors(seed: number, count: number): Vector[] {
     const before = new Uint32Array(10);
     prepare(instruction, r, before, () => {});
     if (/div$/.test(instruction.name) && divisionFaults(instruction, before)) continue;
-    vectors.push(vector(instruction, before));
+    vectors.push({ instruction, before, block: NO_BLOCK });
   }
   return vectors;
 }
 
-/** Makes `count` cases of x87, MMX or SSE sequences; {@link record} fills in what comes after. */
-export function makeSequences(kind: Sequence["kind"], seed: number, count: number): Vector[] {
+/** Makes `count` cases of sequences. */
+export function makeSequences(kind: Kind, seed: number, count: number): Vector[] {
   const r = new Random(seed);
+  const words = (kind === "fxsave" ? FXSAVE_BLOCK_SIZE : BLOCK_SIZE) / 4;
   return Array.from({ length: count }, () => {
-    const sequence = makeSequence(kind, r);
+    const instruction = makeSequence(kind, r, "host");
     const before = new Uint32Array(10);
-    const pokes: [number, number][] = RESULT_WORDS.map((address) => [address, 0]);
-    prepareSequence(sequence, r, before, (address, value) => pokes.push([address, value]));
-    return vector(sequence, before, pokes);
+    const block = new Uint32Array(words);
+    prepareSequence(instruction, r, before, (address, value) => block[(address - BLOCK) >>> 2] = value);
+    return { instruction, before, block };
   });
 }
 
-function word(value: number): number[] {
-  return [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
+/** Writes bytes and words one behind the other. */
+class Writer {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #view: DataView;
+  at = 0;
+  constructor(size: number) {
+    this.bytes = new Uint8Array(size);
+    this.#view = new DataView(this.bytes.buffer);
+  }
+  put(...bytes: number[]): void {
+    for (const byte of bytes) this.bytes[this.at++] = byte;
+  }
+  /** One byte of opcode and a word. */
+  op(opcode: number, value: number): void {
+    this.bytes[this.at++] = opcode;
+    this.word(value);
+  }
+  word(value: number): void {
+    this.#view.setUint32(this.at, value, true);
+    this.at += 4;
+  }
+  half(at: number, value: number): void {
+    this.#view.setUint16(at, value, true);
+  }
 }
 
-/** The ELF file (System V ABI; a PT_LOAD segment for the program, one for the data window) that runs the cases. */
-export function makeProgram(vectors: readonly Vector[]): Uint8Array<ArrayBuffer> {
-  const headerSize = 52 + 2 * 32;
-  const pieces: number[][] = [];
-  let size = headerSize;
-  const put = (...bytes: number[]) => {
-    pieces.push(bytes);
-    size += bytes.length;
-  };
-  const registers = [0, 1, 2, 3, 5, 6, 7];
-  const output = BASE + 0x0100_0000;
-  for (const [i, { instruction, before, pokes }] of vectors.entries()) {
-    const out = output + i * RECORD_SIZE;
-    for (const [address, value] of pokes) put(0xc7, 0x05, ...word(address), ...word(value)); // mov [], imm32
-    for (const n of registers) put(0xb8 | n, ...word(before[n])); // mov r32, imm32
-    put(0x68, ...word(before[9]), 0x9d); // push imm32; popf
-    put(...instruction.bytes);
-    put(0x9c); // pushf
-    for (const n of registers) put(0x89, 0x05 | n << 3, ...word(out + 4 * n)); // mov [out], r32
-    put(0x8f, 0x05, ...word(out + 32)); // pop dword [out+32]
-    if (pokes.length === 0) continue;
-    for (const [n, address] of RESULT_WORDS.entries()) {
-      put(0xa1, ...word(address), 0xa3, ...word(out + 36 + 4 * n)); // mov eax, []; mov [], eax
-    }
-  }
-  const outputSize = vectors.length * RECORD_SIZE;
-  put(0xbb, ...word(1), 0xb9, ...word(output), 0xba, ...word(outputSize)); // ebx = 1, ecx, edx
-  put(0xb8, ...word(4), 0xcd, 0x80); // write
-  put(0x85, 0xc0, 0x7e, 0x06, 0x01, 0xc1, 0x29, 0xc2, 0x75, 0xed); // until all is written or it fails
-  put(0x31, 0xdb, 0xb8, ...word(1), 0xcd, 0x80); // exit(0)
+const HEADER_SIZE = 52 + 2 * 32;
+/** Bytes of code that each case needs beside its own, and those at the end. */
+const CASE_CODE = 64, END_CODE = 64;
 
-  const file = new Uint8Array(size);
-  const view = new DataView(file.buffer);
-  file.set([0x7f, 0x45, 0x4c, 0x46, 1, 1, 1]); // ELF, 32 bits, little-endian
-  const half = (at: number, value: number) => view.setUint16(at, value, true);
-  const put32 = (at: number, value: number) => view.setUint32(at, value, true);
-  half(16, 2); // ET_EXEC
-  half(18, 3); // EM_386
-  put32(20, 1);
-  put32(24, BASE + headerSize);
-  put32(28, 52);
-  half(40, 52);
-  half(42, 32);
-  half(44, 2);
+/**
+ * The ELF file (System V ABI; a PT_LOAD segment for the program, one for the data window) that runs the cases:
+ * for each it copies the block into place, loads registers and flags, runs the instruction and stores all.
+ */
+export function makeProgram(vectors: readonly Vector[]): { file: Uint8Array; outputSize: number } {
+  const blockSize = vectors[0].block.byteLength;
+  const recordSize = blockSize + SAVED_SIZE;
+  const codeSize = vectors.reduce(
+    (sum, { instruction }) => sum + CASE_CODE + instruction.bytes.length,
+    END_CODE,
+  );
+  const inputs = BASE + HEADER_SIZE + codeSize;
+  const outputs = inputs + vectors.length * recordSize;
+  const outputSize = vectors.length * recordSize;
+  const w = new Writer(HEADER_SIZE + codeSize + outputSize);
+  const copy = (from: number, to: number) => {
+    w.put(0xfc); // cld
+    w.op(0xbe, from); // mov esi
+    w.op(0xbf, to); // mov edi
+    w.op(0xb9, blockSize / 4); // mov ecx
+    w.put(0xf3, 0xa5); // rep movsd
+  };
+  w.at = HEADER_SIZE;
+  for (const [i, { instruction }] of vectors.entries()) {
+    const input = inputs + i * recordSize, output = outputs + i * recordSize;
+    if (blockSize > 0) copy(input, BLOCK);
+    w.op(0xbc, input + blockSize); // mov esp
+    w.put(0x61, 0x9d); // popa; popf
+    w.put(...instruction.bytes);
+    w.op(0xbc, output + recordSize); // mov esp
+    w.put(0x9c, 0x60); // pushf; pusha
+    if (blockSize > 0) copy(BLOCK, output);
+  }
+  w.op(0xbb, 1); // ebx: standard output
+  w.op(0xb9, outputs);
+  w.op(0xba, outputSize);
+  w.op(0xb8, 4); // write
+  w.put(0xcd, 0x80, 0x85, 0xc0, 0x7e, 0x06, 0x01, 0xc1, 0x29, 0xc2, 0x75, 0xed); // until all is written or it fails
+  w.put(0x31, 0xdb);
+  w.op(0xb8, 1); // exit(0)
+  w.put(0xcd, 0x80);
+  w.at = HEADER_SIZE + codeSize;
+  for (const { before, block } of vectors) {
+    for (const word of block) w.word(word);
+    for (const n of SAVED) w.word(before[n]);
+  }
+  w.at = 0;
+  w.put(0x7f, 0x45, 0x4c, 0x46, 1, 1, 1); // ELF, 32 bits, little-endian
+  w.half(16, 2); // ET_EXEC
+  w.half(18, 3); // EM_386
+  w.half(40, 52);
+  w.half(42, 32);
+  w.half(44, 2);
+  w.at = 20;
+  w.word(1);
+  w.word(BASE + HEADER_SIZE);
+  w.word(52);
+  w.at = 52;
+  const size = w.bytes.length;
   const segments = [
     [1, 0, Layout.data, Layout.data, 0, Layout.windowSize, 6, 0x1000], // PT_LOAD, rw
-    [1, 0, BASE, BASE, size, 0x0100_0000 + outputSize, 7, 0x1000], // PT_LOAD, rwx
+    [1, 0, BASE, BASE, size, size + outputSize, 7, 0x1000], // PT_LOAD, rwx
   ];
-  segments.flat().forEach((value, i) => put32(52 + 4 * i, value));
-  let at = headerSize;
-  for (const piece of pieces) {
-    file.set(piece, at);
-    at += piece.length;
-  }
-  return file;
+  for (const value of segments.flat()) w.word(value);
+  return { file: w.bytes, outputSize };
 }
 
-/** Runs the cases on this machine's processor and fills in `after`. Throws when it cannot run 32-bit programs. */
-export function record(vectors: Vector[]): void {
+/**
+ * Runs cases with blocks of one size on this machine's processor. Throws when it cannot run 32-bit programs, or
+ * when one of the instructions faults.
+ */
+export function record(vectors: readonly Vector[]): Recorded[] {
   const path = Deno.makeTempFileSync();
   try {
-    Deno.writeFileSync(path, makeProgram(vectors));
+    const { file, outputSize } = makeProgram(vectors);
+    Deno.writeFileSync(path, file);
     Deno.chmodSync(path, 0o700);
     const run = new Deno.Command(path, { stdout: "piped", stderr: "null", stdin: "null" }).outputSync();
-    if (!run.success || run.stdout.length !== vectors.length * RECORD_SIZE) {
+    if (!run.success || run.stdout.length !== outputSize) {
       throw new Error(
         `Cannot record the host CPU: exit code ${run.code}, signal ${run.signal}, ` +
-          `${run.stdout.length} bytes of ${vectors.length * RECORD_SIZE}`,
+          `${run.stdout.length} bytes of ${outputSize}`,
       );
     }
-    const view = new DataView(run.stdout.buffer, run.stdout.byteOffset);
-    for (const [i, vector] of vectors.entries()) {
-      for (let n = 0; n < 8; n++) vector.after[n] = view.getUint32(i * RECORD_SIZE + 4 * n, true);
-      vector.after[ESP] = vector.before[ESP];
-      vector.after[9] = view.getUint32(i * RECORD_SIZE + 32, true);
-      for (const n of RESULT_WORDS.keys()) {
-        vector.results[n] = view.getUint32(i * RECORD_SIZE + 36 + 4 * n, true);
-      }
-    }
+    const words = new Uint32Array(run.stdout.slice().buffer);
+    const blockWords = vectors[0].block.length;
+    return vectors.map((_, i) => {
+      const start = i * (blockWords + SAVED.length);
+      const state = new Uint32Array(10);
+      for (const [n, register] of SAVED.entries()) state[register] = words[start + blockWords + n];
+      state[ESP] = 0;
+      return { state, block: words.subarray(start, start + blockWords) };
+    });
   } finally {
     Deno.removeSync(path);
   }

@@ -9,7 +9,7 @@
 import type { Instruction } from "./cases.ts";
 import { Flag } from "./rows.ts";
 import type { Outcome } from "./unicorn_side.ts";
-import { STATUS } from "./vector_cases.ts";
+import { STATUS } from "./vector_layout.ts";
 
 /** Words of memory that differ, by their address. */
 export interface WordDifference {

@@ -8,7 +8,8 @@ import { makeInstruction, prepare } from "./cases.ts";
 import { makeChain, prepareChain } from "./chains.ts";
 import type { Plan } from "./differential.ts";
 import { rows } from "./rows.ts";
-import { makeSequence, prepareSequence, type Sequence } from "./vector_cases.ts";
+import { makeSequence, prepareSequence } from "./vector_cases.ts";
+import type { Sequence } from "./vector_layout.ts";
 
 /** Seed and number of cases: UMBRA_SEED and UMBRA_CASES make the runs others or longer. */
 export const SEED = Number(Deno.env.get("UMBRA_SEED") ?? 1);
@@ -64,6 +65,6 @@ export const vectorPlans: readonly Plan<Sequence>[] = ([["x87", 0.1], ["mmx", 0.
     seed: SEED,
     instructions: instructions(share),
     states: STATES,
-    make: (r) => makeSequence(kind, r),
+    make: (r) => makeSequence(kind, r, "unicorn"),
     prepare: prepareSequence,
   }));

@@ -44,14 +44,6 @@ function permissions(va: number, byUser: boolean): number {
   return 0;
 }
 
-/** The CPU says that it does not model an instruction. */
-export class NotModelled extends Error {
-  override name = "NotModelled";
-  constructor(readonly bytes: Uint8Array) {
-    super(`Cannot run ${bytes.toHex()}: the CPU does not model it`);
-  }
-}
-
 /** How umbra runs the cases. */
 export interface UmbraSideOptions {
   /** Entries after which a block is compiled; 0 (the default) for the interpreter alone. */
@@ -212,11 +204,16 @@ export class UmbraSide {
     }
   }
 
-  /** Reads a little-endian word of the guest's memory. */
-  peek(address: number): number {
-    let value = 0;
-    for (let i = 0; i < 4; i++) value |= this.#frame((address + i) >>> 12)[(address + i) & 0xfff] << (8 * i);
-    return value >>> 0;
+  /** Writes words into the guest's memory; they lie in one page. */
+  pokeWords(address: number, words: Uint32Array): void {
+    const page = this.#frame(address >>> 12);
+    page.set(new Uint8Array(words.buffer, words.byteOffset, words.byteLength), address & 0xfff);
+  }
+
+  /** Reads words of the guest's memory; they lie in one page. */
+  peekWords(address: number, count: number): Uint32Array {
+    const page = this.#frame(address >>> 12);
+    return new Uint32Array(page.slice(address & 0xfff, (address & 0xfff) + 4 * count).buffer);
   }
 
   /** Puts the instruction into the code page, with HLT in place of the one before it. */
@@ -255,7 +252,6 @@ export class UmbraSide {
     for (let left = slice === undefined ? 100 : 20_000_000; left > 0; left -= slice ?? 1) {
       const exit = cpu.run(slice ?? 1);
       if (exit.kind === "halt") break;
-      if (exit.kind === "unsupported") throw new NotModelled(exit.bytes);
       if (exit.kind !== "budget") {
         const detail = exit.kind === "shutdown" ? exit.detail : "";
         throw new Error(`Cannot run ${bytes.toHex()}: the CPU left with ${exit.kind} ${detail}`);

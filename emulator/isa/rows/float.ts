@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * x87 (SDM volume 1, chapter 8; opcode map in volume 2, A.5). Helpers read opcode and ModRM where one function
- * serves several rows. What has no row (transcendental functions, packed decimals) ends as unsupported.
+ * serves several rows. Every processor also runs some encodings that the map leaves out and that repeat others.
  *
  * @module
  */
@@ -54,6 +54,26 @@ export const floatRows: RowSource[] = [
   ...CONSTANTS.map((name, i): RowSource => [`d9 ${(0xe8 + i).toString(16)}`, name, "", "fconst"]),
   ["d9 e0", "fchs", "", "fsign"],
   ["d9 e1", "fabs", "", "fsign"],
+  ["d9 f0", "f2xm1", "", "f2xm1"],
+  ["d9 f1", "fyl2x", "", "fyl2x"],
+  ["d9 f2", "fptan", "", "fptan"],
+  ["d9 f3", "fpatan", "", "fpatan"],
+  ["d9 f9", "fyl2xp1", "", "fyl2xp1"],
+  ["d9 fb", "fsincos", "", "fsincos"],
+  ["d9 fe", "fsin", "", "fsin"],
+  ["d9 ff", "fcos", "", "fcos"],
+  ["df /4", "fbld", "M", "fbld"],
+  ["df /6", "fbstp", "M", "fbstp"],
+  ["df /1", "fisttp", "Mw", "fist"],
+  ["db /1", "fisttp", "Md", "fist"],
+  ["dd /1", "fisttp", "Mq", "fist"],
+  ["d9 /3r", "fstpnce", "", "fstpnce"],
+  ["dd /1r", "fxch", "", "fxch"],
+  ["de /2r", "fcomp", "", "fcom"],
+  ["df /0r", "ffreep", "", "ffree"],
+  ["df /1r", "fxch", "", "fxch"],
+  ["df /2r", "fstp", "", "fst"],
+  ["df /3r", "fstp", "", "fst"],
   ["d9 e4", "ftst", "", "ftst"],
   ["d9 e5", "fxam", "", "fxam"],
   ["d9 f4", "fxtract", "", "fxtract"],

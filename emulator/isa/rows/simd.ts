@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * MMX, SSE and SSE2 (SDM volume 1, chapters 9 to 11). Helpers find the operation by opcode; what has no row
- * (approximations RCP and RSQRT, everything after SSE2) ends as unsupported.
+ * MMX, SSE, SSE2, SSE3 and SSSE3 (SDM volume 1, chapters 9 to 12). Helpers find the operation by opcode.
  *
  * @module
  */
@@ -73,6 +72,25 @@ const FLOAT: Record<number, string> = {
 }; // deno-fmt-ignore
 /** Prefix of each of the four float types. */
 const TYPES: [prefix: string, suffix: string][] = [["", "ps"], ["66 ", "pd"], ["f3 ", "ss"], ["f2 ", "sd"]];
+/** SSSE3, on MMX registers and with 66 on XMM registers. */
+const SSSE3: [opcode: string, name: string, operands: string][] = [
+  ["0f 38 00", "pshufb", ""],
+  ["0f 38 01", "phaddw", ""],
+  ["0f 38 02", "phaddd", ""],
+  ["0f 38 03", "phaddsw", ""],
+  ["0f 38 04", "pmaddubsw", ""],
+  ["0f 38 05", "phsubw", ""],
+  ["0f 38 06", "phsubd", ""],
+  ["0f 38 07", "phsubsw", ""],
+  ["0f 38 08", "psignb", ""],
+  ["0f 38 09", "psignw", ""],
+  ["0f 38 0a", "psignd", ""],
+  ["0f 38 0b", "pmulhrsw", ""],
+  ["0f 38 1c", "pabsb", ""],
+  ["0f 38 1d", "pabsw", ""],
+  ["0f 38 1e", "pabsd", ""],
+  ["0f 3a 0f", "palignr", ",Ib"],
+]; // deno-fmt-ignore
 const hex = (n: number) => n.toString(16).padStart(2, "0");
 const packed = Object.entries(PACKED).map(([o, name]): [string, string] => [hex(Number(o)), name]);
 
@@ -90,6 +108,7 @@ export const mmxRows: RowSource[] = [
   ["0f d7 /r", "pmovmskb", "Gd,Q", "mmxMask"],
   ["0f f7 /r", "maskmovq", "P,Q", "mmxMaskedStore"],
   ["0f 77", "emms", "", "emms"],
+  ...SSSE3.map(([o, name, more]): RowSource => [o, name, `P,Q${more}`, "mmxSsse3"]),
 ];
 
 export const sseRows: RowSource[] = [
@@ -104,6 +123,25 @@ export const sseRows: RowSource[] = [
       [prefix, suffix],
     ): RowSource => [`${prefix}0f ${hex(Number(o))}`, name + suffix, "V,W", "sseArithmetic"])
   ),
+  ...["52", "53"].flatMap((o, i): RowSource[] => {
+    const name = i === 0 ? "rsqrt" : "rcp";
+    return [[`0f ${o}`, `${name}ps`, "V,W", "sseApproximate"], [
+      `f3 0f ${o}`,
+      `${name}ss`,
+      "V,W",
+      "sseApproximate",
+    ]];
+  }),
+  ...[["66", "pd"], ["f2", "ps"]].flatMap(([prefix, suffix]): RowSource[] => [
+    [`${prefix} 0f 7c`, `hadd${suffix}`, "V,W", "sseHorizontal"],
+    [`${prefix} 0f 7d`, `hsub${suffix}`, "V,W", "sseHorizontal"],
+    [`${prefix} 0f d0`, `addsub${suffix}`, "V,W", "sseAddSub"],
+  ]),
+  ["f2 0f 12", "movddup", "V,W", "sseDuplicate"],
+  ["f3 0f 12", "movsldup", "V,W", "sseDuplicate"],
+  ["f3 0f 16", "movshdup", "V,W", "sseDuplicate"],
+  ["f2 0f f0", "lddqu", "V,M", "sseLoadUnaligned"],
+  ...SSSE3.map(([o, name, more]): RowSource => [`66 ${o}`, name, `V,W${more}`, "sseSsse3"]),
   ...TYPES.map(([prefix, suffix]): RowSource => [`${prefix}0f c2`, `cmp${suffix}`, "V,W,Ib", "sseCompare"]),
   ["0f 2e", "ucomiss", "V,W", "sseOrder"],
   ["66 0f 2e", "ucomisd", "V,W", "sseOrder"],

@@ -81,20 +81,4 @@ export const controlHelpers: Record<string, Helper> = {
   undefined: () => {
     throw invalidOpcode();
   },
-  unsupported: (core, op) => {
-    core.exit = { kind: "unsupported", bytes: codeBytes(core, op.eip), address: op.eip >>> 0 };
-  },
 };
-
-/** Up to 15 bytes of code at an offset, as far as they can be read. */
-function codeBytes(core: Core, eip: number): Uint8Array {
-  const bytes: number[] = [];
-  for (let i = 0; i < 15; i++) {
-    const va = (core.segmentBase(1) + eip + i) | 0;
-    // Only what is translated already: looking must change nothing.
-    const entry = core.tlb.find(va, core.cpl === 3);
-    if (entry < 0) break;
-    bytes.push(core.memory.frame(core.tlb.frames[entry])[va & 4095]);
-  }
-  return new Uint8Array(bytes);
-}

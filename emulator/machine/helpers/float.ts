@@ -16,7 +16,7 @@ const control = (helper: Helper): Helper => (core, op) => {
   return helper(core, op);
 };
 /** An instruction that waits for pending exceptions and is remembered as the last one. */
-const waiting = (body: (f: Fpu, core: Core, op: OpView) => void): Helper =>
+export const waiting = (body: (f: Fpu, core: Core, op: OpView) => void): Helper =>
   control((core, op) => {
     const f = core.fpu;
     if (f.pending) throw new GuestFault(MF);
@@ -31,11 +31,11 @@ const waiting = (body: (f: Fpu, core: Core, op: OpView) => void): Helper =>
     }
   });
 
-const digit = (op: OpView) => (op.modrm >> 3) & 7;
-const read64 = (core: Core, at: number) =>
+export const digit = (op: OpView) => (op.modrm >> 3) & 7;
+export const read64 = (core: Core, at: number) =>
   BigInt.asUintN(32, BigInt(core.read(at, 4))) |
   (BigInt.asUintN(32, BigInt(core.read((at + 4) | 0, 4))) << 32n);
-function write64(core: Core, at: number, value: bigint): void {
+export function write64(core: Core, at: number, value: bigint): void {
   core.prepareWrite(at, 8);
   core.write(at, 4, Number(BigInt.asIntN(32, value)));
   core.write((at + 4) | 0, 4, Number(BigInt.asIntN(32, value >> 32n)));
@@ -50,7 +50,7 @@ function write80(core: Core, at: number, v: Float80): void {
   core.write((at + 8) | 0, 2, (v.sign << 15) | v.exponent);
 }
 
-/** A denormal in memory does not count beside a NaN or an invalid operation. */
+/** A denormal in memory does not count beside a NaN, an invalid operation or an empty register. */
 function settleDenormal(f: Fpu, a: Float80): void {
   const { env } = f;
   if (env.flags & f80.FloatFlag.invalid || f80.isNaN80(a)) env.flags &= ~f80.FloatFlag.denormal;
@@ -80,7 +80,7 @@ const ORDER_FLAGS: Record<Order, number> = {
 };
 
 /** Replaces ST(0) by a function of it. */
-const unary = (compute: (a: Float80, f: Fpu, op: OpView) => Float80): Helper =>
+export const unary = (compute: (a: Float80, f: Fpu, op: OpView) => Float80): Helper =>
   waiting((f, _core, op) => {
     const a = f.get(0);
     const empty = f.isEmpty(0);
@@ -143,8 +143,8 @@ export const floatHelpers: Record<string, Helper> = {
       else if (d === 5) result = f80.add(x, a, f.env, true);
       else if (d === 6) result = f80.divide(a, x, f.env);
       else result = f80.divide(x, a, f.env);
-      settleDenormal(f, a);
     }
+    settleDenormal(f, a);
     if (!f.end()) return;
     f.set(op.isRegister && op.opcode !== 0xd8 ? op.rm : 0, result);
     if (op.isRegister && op.opcode === 0xde) f.pop();
@@ -156,7 +156,8 @@ export const floatHelpers: Record<string, Helper> = {
     settleDenormal(f, a);
     if (!f.end()) return;
     f.setConditions(ORDERS[order]);
-    if (digit(op) & 1) f.pop();
+    // DE D0 to D7 repeats DC D8 to DF.
+    if (digit(op) & 1 || (op.isRegister && op.opcode === 0xde)) f.pop();
   }),
   fcompp: waiting((f, _core, op) => {
     const a = f.get(0), x = f.get(1);
@@ -203,7 +204,8 @@ export const floatHelpers: Record<string, Helper> = {
   }),
   fst: waiting((f, core, op) => {
     const a = f.get(0);
-    const pops = (digit(op) & 1) === 1;
+    // DF D0 to D7 repeats DD D8 to DF.
+    const pops = (digit(op) & 1) === 1 || op.opcode === 0xdf;
     if (op.isRegister) {
       if (!f.end()) return;
       f.set(op.rm, a);
@@ -223,12 +225,22 @@ export const floatHelpers: Record<string, Helper> = {
     }
     if (pops) f.pop();
   }),
+  // Takes an empty register for any other.
+  fstpnce: waiting((f, _core, op) => {
+    const empty = f.isEmpty(0);
+    f.end();
+    f.set(op.rm, f.registers[f.top]);
+    if (empty) f.empty |= 1 << ((f.top + op.rm) & 7);
+    f.pop();
+  }),
   fist: waiting((f, core, op) => {
     const a = f.get(0);
-    const bits = op.opcode === 0xdb ? 32 : digit(op) === 7 ? 64 : 16;
+    // FISTTP, digit 1, cuts off.
+    const truncates = digit(op) === 1;
+    const bits = op.opcode === 0xdb ? 32 : digit(op) === 7 || op.opcode === 0xdd ? 64 : 16;
     const at = op.memory(bits / 8, true);
     core.prepareWrite(at, bits / 8);
-    const value = f80.toInteger(a, bits, f.env);
+    const value = f80.toInteger(a, bits, f.env, truncates ? 3 : f.env.rounding);
     if (!f.end()) return;
     if (bits === 64) write64(core, at, value);
     else core.write(at, bits / 8, Number(value));
@@ -266,7 +278,10 @@ export const floatHelpers: Record<string, Helper> = {
       exponent = f80.fromInteger(BigInt(power));
       significand = { sign: a.sign, exponent: 16383, significand: a.significand << BigInt(64 - length) };
     }
-    if (!f.isEmpty(7)) f.env.flags |= f80.FloatFlag.invalid | 0x40 | f80.ROUNDED_UP;
+    if (!f.isEmpty(7)) {
+      f.env.flags = f80.FloatFlag.invalid | 0x40 | f80.ROUNDED_UP;
+      exponent = significand = f80.INDEFINITE;
+    }
     if (!f.end()) return;
     f.set(0, exponent);
     f.top = (f.top - 1) & 7;
@@ -289,10 +304,14 @@ export const floatHelpers: Record<string, Helper> = {
     const holds = (flags & tests[digit(op)]) !== 0;
     const value = f.get(op.rm);
     f.get(0);
-    if (f.end() && holds === (op.opcode === 0xda)) f.set(0, value);
+    // An empty register is a fault whatever the flags.
+    const fault = (f.env.flags & 0x40) !== 0;
+    if (f.end() && (fault || holds === (op.opcode === 0xda))) f.set(0, fault ? f80.INDEFINITE : value);
   }),
   ffree: waiting((f, _core, op) => {
     f.empty |= 1 << ((f.top + op.rm) & 7);
+    // FFREEP, DF C0 to C7, pops as well.
+    if (op.opcode === 0xdf) f.pop();
   }),
   fturn: waiting((f, _core, op) => {
     f.end();

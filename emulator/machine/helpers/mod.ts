@@ -4,9 +4,11 @@ import { bcdHelpers } from "./bcd.ts";
 import { controlHelpers } from "./control.ts";
 import { dataHelpers } from "./data.ts";
 import { floatHelpers } from "./float.ts";
+import { floatFunctionHelpers } from "./float_functions.ts";
 import type { Helper } from "./helper.ts";
 import { portHelpers } from "./ports.ts";
 import { simdFloatHelpers } from "./simd_float.ts";
+import { simdExtendedHelpers } from "./simd_extended.ts";
 import { simdIntegerHelpers } from "./simd_integer.ts";
 import { systemHelpers } from "./system.ts";
 
@@ -16,7 +18,9 @@ export const helpers: Readonly<Record<string, Helper>> = {
   ...controlHelpers,
   ...dataHelpers,
   ...floatHelpers,
+  ...floatFunctionHelpers,
   ...portHelpers,
+  ...simdExtendedHelpers,
   ...simdFloatHelpers,
   ...simdIntegerHelpers,
   ...systemHelpers,

@@ -158,6 +158,28 @@ function loadPair(core: Core, op: OpView): [width: Width, count: number] {
   return [width, count];
 }
 
+/** Loads both operands whole. */
+function loadSame(core: Core, op: OpView, width: Width): void {
+  loadW(core, op, S, 16);
+  loadXmm(core, op.reg, D);
+  begin(core, width);
+  flushDenormals(core, width, D, DF, 128 / width);
+  flushDenormals(core, width, S, SF, 128 / width);
+}
+
+/** RCPPS and RSQRTPS: a result of 12 bits, no flags; denormals count as zero (SDM volume 2). */
+function approximate(raw: number, v: number, root: boolean): number {
+  const sign = raw & 0x8000_0000;
+  if (Number.isNaN(v)) return (raw | 0x0040_0000) >>> 0;
+  if (isDenormal(v, 32) || v === 0) return (sign | 0x7f80_0000) >>> 0;
+  if (root && v < 0) return 0xffc0_0000;
+  const r = Math.fround(1 / (root ? Math.sqrt(v) : v));
+  if (Math.abs(r) < LEAST[32]) return sign >>> 0;
+  scratch.setFloat32(0, r);
+  return ((scratch.getUint32(0) + 0x400) & ~0x7ff) >>> 0;
+}
+const scratch = new DataView(new ArrayBuffer(4));
+
 /** Relation of two lanes. */
 function relate(
   a: number,
@@ -211,6 +233,34 @@ const helpers: Record<string, Helper> = {
     const opcode = opcodeOf(op);
     for (let i = 0; i < count; i++) lane(core, opcode, width, i);
     end(core);
+    storeXmm(core, op.reg, D);
+  },
+  sseHorizontal: (core, op) => {
+    const width = prefixOf(op) === 1 ? 64 : 32, count = 128 / width;
+    loadSame(core, op, width);
+    // Neighbours face each other: those of the destination first, then those of the source.
+    const all = width === 64 ? [...D.u64, ...S.u64] : [...D.u32, ...S.u32].map(BigInt);
+    for (let i = 0; i < count; i++) {
+      setBits(width, i, all[2 * i]);
+      if (width === 64) S.u64[i] = all[2 * i + 1];
+      else S.u32[i] = Number(all[2 * i + 1]);
+    }
+    for (let i = 0; i < count; i++) lane(core, opcodeOf(op) === 0x7c ? 0x58 : 0x5c, width, i);
+    end(core);
+    storeXmm(core, op.reg, D);
+  },
+  sseAddSub: (core, op) => {
+    const width = prefixOf(op) === 1 ? 64 : 32;
+    loadSame(core, op, width);
+    for (let i = 0; i < 128 / width; i++) lane(core, i & 1 ? 0x58 : 0x5c, width, i);
+    end(core);
+    storeXmm(core, op.reg, D);
+  },
+  sseApproximate: (core, op) => {
+    const count = prefixOf(op) === 0 ? 4 : 1;
+    loadW(core, op, S, 4 * count);
+    loadXmm(core, op.reg, D);
+    for (let i = 0; i < count; i++) D.u32[i] = approximate(S.u32[i], SF.f32[i], opcodeOf(op) === 0x52);
     storeXmm(core, op.reg, D);
   },
   sseCompare: (core, op) => {

@@ -92,12 +92,14 @@ const BRAND = TEXT("Intel(R) Core(TM)2 CPU          6300  @ 1.86GHz".padEnd(48, 
 /** FPU, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, CLFSH, MMX, FXSR, SSE, SSE2, HTT (two logical processors). */
 const FEATURES = (1 << 0) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 11) | (1 << 13) | (1 << 15) |
   (1 << 19) | (1 << 23) | (1 << 24) | (1 << 25) | (1 << 26) | (1 << 28);
+/** SSE3, SSSE3. */
+const EXTENSIONS = (1 << 0) | (1 << 9);
 function leaf(number: number): [eax: number, ebx: number, ecx: number, edx: number] {
   switch (number >>> 0) {
     case 0:
       return [2, VENDOR[0], VENDOR[2], VENDOR[1]];
     case 1:
-      return [0x6f6, 0x0002_0800, 0, FEATURES];
+      return [0x6f6, 0x0002_0800, EXTENSIONS, FEATURES];
     case 0x8000_0000:
       return [0x8000_0004 | 0, 0, 0, 0];
     case 0x8000_0001:
