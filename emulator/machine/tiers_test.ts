@@ -85,7 +85,7 @@ class Program {
     const prefix = this.below(6) === 0 ? [0x66] : [];
     const immediate = (n: number) => Array.from({ length: n }, () => this.below(256));
     const wide = prefix.length ? 2 : 4;
-    switch (this.below(34)) {
+    switch (this.below(36)) {
       case 0:
       case 1:
       case 2:
@@ -184,6 +184,30 @@ class Program {
         return this.below(2) ? [0xc3] : [0x90];
       case 28:
         return this.#target(i, length, 1, [this.#pick([0xe0, 0xe1, 0xe2, 0xe3, 0xeb])]);
+      case 34:
+      case 35: {
+        // What sets CF, INC or DEC or a rotate behind it, and what reads the flags then.
+        const r = () => this.#pick([0, 1, 2, 3]);
+        const setter = this.#pick([[0x01], [0x11], [0x29], [0x39], [0xd1]]);
+        const bytes = [...prefix, ...setter, 0xc0 | (setter[0] === 0xd1 ? 4 << 3 : r() << 3) | r()];
+        for (let n = this.below(4); n > 0; n--) {
+          const one = this.#pick([[0x40 + r()], [0x48 + r()], [0xfe, 0xc0 + r()], [0xfe, 0xc8 + r()], [
+            0xd1,
+            0xc0 | (this.below(2) << 3) | r(),
+          ]]);
+          bytes.push(...one);
+        }
+        switch (this.below(4)) {
+          case 0:
+            return [...bytes, 0x11, 0xc0 | (r() << 3) | r()]; // adc
+          case 1:
+            return [...bytes, 0x0f, 0x90 + this.below(16), 0xc0 | r()]; // setcc
+          case 2:
+            return [...bytes, 0xd1, 0xd0 | r()]; // rcl
+          default:
+            return this.#target(i, length, 1, [...bytes, 0x70 + this.below(16)]);
+        }
+      }
       case 29:
         return this.#target(i, length, 4, [0x0f, 0x80 + this.below(16)]);
       default: {
@@ -231,6 +255,7 @@ function trace(seed: number, tier: Tier): { lines: string[]; compiled: number } 
     const limit = 1 + choose() % (step % 4 === 0 ? 60 : 900);
     if (choose() % 7 === 0) cpu.flushPage(DATA + (choose() & 0x3000));
     if (choose() % 11 === 0) cpu.flushAll();
+    if (choose() % 13 === 0) cpu.eflags |= 0x100;
     const before = cpu.instructions;
     const exit = cpu.run(limit);
     left -= cpu.instructions - before;
