@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The self-test samples in both tiers of the CPU: the same events at the same instruction counts.
+// The self-test samples and packed programs in both tiers of the CPU: the same events at the same instruction
+// counts.
 import assert from "node:assert/strict";
 import { asset } from "../core/assets.ts";
 import type { MonitorEvent } from "../core/ports.ts";
@@ -8,17 +9,24 @@ import type { Tier } from "./machine/types.ts";
 import { build as buildSamples } from "./samples/build_samples.ts";
 import { suite } from "./samples/suite.ts";
 import { testbed } from "./testbed.ts";
+import { need } from "../tests/means.ts";
 
 await buildSamples();
 
-function run(sample: typeof suite[number], tier: Tier) {
+interface Program {
+  readonly name: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly company?: readonly string[];
+}
+
+function run(program: Program, tier: Tier, hotEntries: number) {
   const before = { ...tierDefaults };
-  Object.assign(tierDefaults, { tier, hotEntries: 20 });
+  Object.assign(tierDefaults, { tier, hotEntries });
   try {
-    const emulation = testbed.load({ name: `${sample.name}.exe`, bytes: asset(sample.file) }, {
+    const emulation = testbed.load(program, {
       maxInstructions: 3_000_000,
       args: [],
-      company: sample.company.map((name) => ({ name, bytes: asset(name) })),
+      company: (program.company ?? []).map((name) => ({ name, bytes: asset(name) })),
     });
     const { hypervisor, domain } = emulation;
     const events: MonitorEvent[] = [];
@@ -43,11 +51,29 @@ function run(sample: typeof suite[number], tier: Tier) {
   }
 }
 
-for (const sample of suite) {
-  Deno.test(`${sample.name} gives the same events in both tiers`, () => {
-    const first = run(sample, "interpreter"), second = run(sample, "jit");
-    assert.deepEqual(second.end, first.end);
-    assert.deepEqual(second.events, first.events);
-    assert.ok(first.events.length > 0);
+function sameInBoth(program: Program, hotEntries: number): void {
+  const first = run(program, "interpreter", hotEntries), second = run(program, "jit", hotEntries);
+  assert.deepEqual(second.end, first.end);
+  assert.deepEqual(second.events, first.events);
+  assert.ok(first.events.length > 0);
+}
+
+for (const { name, file, company } of suite) {
+  Deno.test(`${name} gives the same events in both tiers`, () => {
+    sameInBoth({ name: `${name}.exe`, bytes: asset(file), company }, 20);
+  });
+}
+
+const TEST_FILES = "/usr/share/clamav-testfiles";
+const packers = ["aspack", "fsg", "mew", "nsis", "pespin", "petite", "upack", "upx", "wwpack", "yc"];
+const installed = need("clamav-testfiles");
+for (const packer of packers) {
+  Deno.test({
+    name: `a program packed by ${packer} gives the same events in both tiers`,
+    ignore: !installed,
+    fn() {
+      const name = `clam-${packer}.exe`;
+      sameInBoth({ name, bytes: Deno.readFileSync(`${TEST_FILES}/${name}`) }, 200);
+    },
   });
 }
