@@ -270,9 +270,21 @@ export interface TracedCall {
   readonly result: number | undefined;
 }
 
+/** When data may not run: as Windows has it for programs that ask (`optin`), for all but exceptions, for all. */
+export type DepPolicy = "optin" | "optout" | "alwayson";
+
+/** What can be chosen of an emulated guest. */
+export interface GuestSettings {
+  readonly dep: DepPolicy;
+  /** Programs that allow it, DLLs, stacks and heaps lie at other addresses, the same in every run. */
+  readonly aslr: boolean;
+}
+
 /** Limits and choices for one emulation. */
 export interface EmulationOptions {
   readonly maxInstructions: number;
+  /** How the guest is set up; DEP at OptIn and no ASLR when absent. */
+  readonly settings?: GuestSettings;
   /** Arguments of the sample's command line, after its name. */
   readonly args: readonly string[];
   /** Guest memory in MiB. */

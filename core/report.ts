@@ -6,7 +6,14 @@
  * @module
  */
 import { disassemble, type Instruction } from "./disassemble.ts";
-import type { EmulationEnd, EngineStatus, Finding, MissingFunction, ScanStatus } from "./ports.ts";
+import type {
+  EmulationEnd,
+  EngineStatus,
+  Finding,
+  GuestSettings,
+  MissingFunction,
+  ScanStatus,
+} from "./ports.ts";
 import type { DomainState, PageCounts, ProcessState } from "./service/domain.ts";
 import type { ImageRecord, Service } from "./service/service.ts";
 import type { UnitRecord } from "./service/scans.ts";
@@ -70,6 +77,8 @@ export interface Report {
   readonly missing: readonly MissingFunction[];
   /** Why the verdict is what it is. */
   readonly reasons: readonly string[];
+  /** How the emulated guest was set up; absent for a guest that is only watched. */
+  readonly guest?: GuestSettings;
   readonly images: readonly (Omit<ImageRecord, "process"> & { readonly pid: number })[];
   readonly engines: readonly EngineStatus[];
   readonly events: { readonly seen: number; readonly turnsCoalesced: number };
@@ -83,6 +92,7 @@ export interface ReportInput {
   readonly sample: Report["sample"];
   readonly end: Report["end"];
   readonly missing: readonly MissingFunction[];
+  readonly guest?: GuestSettings;
   readonly policy: Policy;
   /** False when the user asked for no scan: nothing is clean then. */
   readonly scanned: boolean;
@@ -146,6 +156,7 @@ export async function buildReport(service: Service, input: ReportInput): Promise
     verdict: overall.verdict,
     missing: [...input.missing].sort((a, b) => byText(a.dll, b.dll) || byText(a.name, b.name)),
     reasons: overall.reasons,
+    ...(input.guest ? { guest: input.guest } : {}),
     images: service.images.map(({ process, ...image }) => ({ ...image, pid: pids.get(process) ?? 0 })),
     engines: service.engines(),
     events: {

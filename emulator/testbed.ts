@@ -39,7 +39,7 @@ export const testbed: Emulator = {
     const guestFrames = memory * FRAMES_PER_MIB;
     const xen = createXenModel({ frames: machineFramesFor(guestFrames) });
     const domain = xen.createDomain({ guestFrames });
-    const guest = new WindowsGuest(domain, { dlls });
+    const guest = new WindowsGuest(domain, { dlls, settings: options.settings });
     const name = guestFileName(sample.name);
     const pid = guest.addProcess({ name, bytes: sample.bytes, args: options.args });
     for (const { name, bytes } of options.company ?? []) {

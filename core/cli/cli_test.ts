@@ -135,6 +135,14 @@ test("a payload that is only in memory is malicious: report, files, exit code 1"
   assert.equal((await Deno.readTextFile(join(out, "events.jsonl"))).trim().split("\n").length, 3);
 });
 
+test("the report says how the guest was set up", async (_folder, sample) => {
+  const guest = async (...options: string[]) =>
+    JSON.parse((await umbra(["emulate", sample, "--json", ...options])).out).guest;
+  assert.deepEqual(await guest(), { dep: "optin", aslr: false });
+  assert.deepEqual(await guest("--dep", "alwayson", "--aslr"), { dep: "alwayson", aslr: true });
+  wrongUse(await umbra(["emulate", sample, "--dep", "off"]), /Allowed choices are optin, optout, alwayson/);
+});
+
 test("two runs give the same report, times aside", async (folder, sample) => {
   const run = async () => JSON.parse((await umbra(["emulate", sample, "--json"], { steps: malicious })).out);
   const [first, second] = [await run(), await run()];

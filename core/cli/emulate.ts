@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { basename } from "node:path";
 import { FolderFiles, NoFiles } from "../capture/files.ts";
 import { parsePeHeader } from "../capture/pe_header.ts";
 import { analysisPage } from "../html/page.ts";
-import { InputError } from "../ports.ts";
+import { type DepPolicy, InputError } from "../ports.ts";
 import { exitCode } from "../report.ts";
 import { emulate, type Progress } from "../service/emulate.ts";
 import { escapeText } from "../text.ts";
@@ -29,6 +29,9 @@ import type { Wiring } from "./wiring.ts";
 const MAX_INSTRUCTIONS = 1_000_000_000;
 const TIME_LIMIT = 300;
 
+const DEP = new Option("--dep <policy>", "which programs' data must not run")
+  .choices(["optin", "optout", "alwayson"]).default("optin");
+
 interface Options extends EngineChoice {
   readonly out?: string;
   readonly html?: true;
@@ -36,6 +39,8 @@ interface Options extends EngineChoice {
   readonly maxInstructions: number;
   readonly timeLimit: number;
   readonly scan: boolean;
+  readonly dep: DepPolicy;
+  readonly aslr?: true;
   readonly arg?: readonly string[];
 }
 
@@ -52,6 +57,8 @@ export function emulateCommand(wiring: Wiring, io: Io, done: (code: number) => v
     .addOption(ENGINE)
     .addOption(RULES)
     .option("--no-scan", "capture only")
+    .addOption(DEP)
+    .option("--aslr", "move the program, DLLs, stacks and heaps to other addresses, the same in every run")
     .option("--arg <argument...>", "arguments of the program's own command line")
     .action(async (file: string, options: Options) => done(await run(wiring, io, file, options)));
 }
@@ -73,6 +80,7 @@ async function run(wiring: Wiring, io: Io, file: string, options: Options): Prom
         maxInstructions: options.maxInstructions,
         timeLimit: options.timeLimit,
         args: options.arg ?? [],
+        guest: { dep: options.dep, aslr: options.aslr ?? false },
         files,
         scanner: scanner && (collected?.watching(scanner) ?? scanner),
         recorder: collected,

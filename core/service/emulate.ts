@@ -11,6 +11,7 @@ import type {
   EmulationEnd,
   EmulationOptions,
   Emulator,
+  GuestSettings,
   Scanner,
   WatchSettings,
 } from "../ports.ts";
@@ -26,6 +27,8 @@ export interface EmulateOptions {
   /** Seconds of wall time; 0 for no limit. */
   readonly timeLimit: number;
   readonly args: readonly string[];
+  /** DEP at OptIn and no ASLR when absent. */
+  readonly guest?: GuestSettings;
   /** Programs that run beside the sample and are not watched. */
   readonly company?: EmulationOptions["company"];
   readonly files: CaptureFiles;
@@ -71,8 +74,8 @@ export async function emulate(
   options: EmulateOptions,
 ): Promise<Report> {
   const started = performance.now();
-  const { maxInstructions, args, company } = options;
-  const emulation = emulator.load(sample, { maxInstructions, args, company });
+  const { maxInstructions, args, company, guest = { dep: "optin", aslr: false } } = options;
+  const emulation = emulator.load(sample, { maxInstructions, args, company, settings: guest });
   const scans = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
   const interrupted = () => timer ??= setTimeout(() => scans.abort(), LAST_SCANS);
@@ -100,6 +103,7 @@ export async function emulate(
       sample: { name: sample.name, sha256: sha256(sample.bytes), size: sample.bytes.length },
       end: { ...end, seconds: Math.round(performance.now() - started) / 1000 },
       missing: emulation.missing(),
+      guest,
       policy: options.policy ?? { kind: "any" },
       scanned: options.scanner !== undefined,
     });

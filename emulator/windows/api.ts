@@ -377,6 +377,12 @@ export interface SystemServices {
   takeCompletion(port: number): CompletionPacket | undefined;
   /** A handle of process `to` for what a handle of process `from` names; both the caller when absent. */
   duplicate(handle: number, from?: number, to?: number): number;
+  /** MEM_EXECUTE_OPTION_… of a process: whether DEP is on for it. */
+  executeFlags(process: number): number | undefined;
+  /** Changes those of the calling process; returns a status. */
+  setExecuteFlags(flags: number): number;
+  /** The system's policy, as GetSystemDEPPolicy numbers it. */
+  readonly depPolicy: number;
   /** Vectored handlers and the unhandled filter of the calling process. */
   addVectoredHandler(first: boolean, address: number, toContinue?: boolean): number;
   removeVectoredHandler(handle: number, toContinue?: boolean): boolean;

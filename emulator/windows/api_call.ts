@@ -229,10 +229,10 @@ export class ProcessHeaps implements Heaps {
     return this.process.processHeap;
   }
 
-  create(executable = false, maximum = 0): number {
+  create(executable = false, maximum = 0, at = 0): number {
     const { heaps, user } = this.process;
     if (heaps.size >= MAX_HEAPS) return 0;
-    const made = Heap.create(user!.manager, user!.memory, { executable, maximum });
+    const made = Heap.create(user!.manager, user!.memory, { executable, maximum, at });
     if (!made) return 0;
     heaps.set(made.base, made.heap);
     this.listInPeb();
@@ -283,9 +283,9 @@ export class ProcessHeaps implements Heaps {
   }
 }
 
-/** Creates the process heap and names it in the PEB. False when there is no room. */
-export function createProcessHeap(process: Process): boolean {
-  const base = new ProcessHeaps(process).create();
+/** Creates the process heap, at an address if it is free (0: anywhere), and names it in the PEB. False when there is no room. */
+export function createProcessHeap(process: Process, at: number): boolean {
+  const base = new ProcessHeaps(process).create(false, 0, at);
   if (base === 0) return false;
   process.processHeap = base;
   const { memory, peb } = process.user!;

@@ -60,6 +60,7 @@ export const Status = {
   illegalInstruction: 0xc000001d,
   invalidViewSize: 0xc000001f,
   alreadyCommitted: 0xc0000021,
+  accessDenied: 0xc0000022,
   noncontinuable: 0xc0000025,
   invalidDisposition: 0xc0000026,
   unwind: 0xc0000027,

@@ -12,7 +12,7 @@ import { code, ret, systemCall } from "./assembler.ts";
 import { buildDllImage } from "./dll_image.ts";
 import type { DllImage } from "./dll_image.ts";
 import type { FrameAllocator } from "./kernel_memory.ts";
-import { imagePages, parsePe } from "./pe.ts";
+import { imagePages, parsePe, rebasedPages } from "./pe.ts";
 import { toMm } from "./protection.ts";
 import { Section } from "./sections.ts";
 import { Mm } from "./vad.ts";
@@ -52,10 +52,14 @@ export class DllRegistry {
     private readonly domain: Domain,
     private readonly frames: FrameAllocator,
     definitions: readonly DllDefinition[],
+    /** Bytes that all lie lower than they say. */
+    shift = 0,
     /** Functions that are in a DLL's code but not exported, by DLL. */
     private readonly internals: Readonly<Record<string, readonly DllFunction[]>> = {},
   ) {
-    for (const definition of definitions) this.definitions.set(definition.name, definition);
+    for (const definition of definitions) {
+      this.definitions.set(definition.name, { ...definition, base: definition.base - shift });
+    }
     // One block of numbers for the stubs of unknown functions, so that their code never changes.
     for (let i = 0; i < MAX_MISSING; i++) {
       this.services.push({ dll: "", name: "", function: undefined, returns: false });
@@ -129,20 +133,25 @@ export class DllRegistry {
   }
 }
 
-/** A section object with the content of a PE file; undefined when there is no memory for it. */
+/**
+ * A section object with the content of a PE file, moved to another base where one is given; undefined when
+ * there is no memory for it, or it cannot be moved.
+ */
 export function imageSection(
   domain: Domain,
   frames: FrameAllocator,
   bytes: Uint8Array,
   name: string,
+  newBase?: number,
 ): Section | undefined {
   const pe = parsePe(bytes, name, { allowDll: true });
-  const pages = imagePages(pe);
+  const pages = newBase === undefined ? imagePages(pe) : rebasedPages(pe, newBase);
+  if (!pages) return undefined;
   const wanted = pages.reduce((sum, page) => sum + (page.bytes ? 1 : 0), 0);
   if (wanted > frames.free) return undefined;
   const protects = Uint8Array.from(pages, (page) => toMm(page.protect) ?? Mm.noAccess);
   const section = new Section(domain, frames, pages.length, Mm.executeWriteCopy, {
-    image: { protects, base: pe.imageBase },
+    image: { protects, base: newBase ?? pe.imageBase },
   });
   pages.forEach((page, i) => page.bytes && section.fill(i, page.bytes));
   return section;

@@ -5,7 +5,7 @@
  * @module
  */
 import { InputError } from "../../core/ports.ts";
-import type { EmulationEnd, MissingFunction, TracedCall } from "../../core/ports.ts";
+import type { EmulationEnd, GuestSettings, MissingFunction, TracedCall } from "../../core/ports.ts";
 import type { Domain } from "../hypervisor/types.ts";
 import { decode, Instruction } from "../isa/mod.ts";
 import type { DllDefinition } from "./api.ts";
@@ -21,6 +21,8 @@ import { TrapHandler } from "./traps.ts";
 export interface GuestOptions {
   /** The DLLs of the model. */
   readonly dlls: readonly DllDefinition[];
+  /** DEP at OptIn and no ASLR when absent. */
+  readonly settings?: GuestSettings;
 }
 
 /** A program to run. */
@@ -112,7 +114,7 @@ export class WindowsGuest {
    * @throws RangeError when the domain is too small.
    */
   constructor(private readonly domain: Domain, options: GuestOptions) {
-    this.kernel = new Kernel(domain, options.dlls);
+    this.kernel = new Kernel(domain, options.dlls, options.settings);
     this.scheduler = new Scheduler(this.kernel);
     this.traps = new TrapHandler(this.kernel);
     const numbers = new Map<string, number>();

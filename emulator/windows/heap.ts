@@ -40,6 +40,8 @@ export interface HeapOptions {
   readonly executable?: boolean;
   /** Bytes it may have at most; 0: it grows. */
   readonly maximum?: number;
+  /** Where it is to be if there is room; 0: anywhere. */
+  readonly at?: number;
 }
 
 /** One heap of a process. */
@@ -70,7 +72,7 @@ export class Heap {
     options: HeapOptions = {},
   ): { heap: Heap; base: number } | undefined {
     const heap = new Heap(manager, memory, options);
-    const segment = heap.addSegment(HEAP_SIZE);
+    const segment = heap.addSegment(HEAP_SIZE, options.at) ?? heap.addSegment(HEAP_SIZE);
     if (!segment) return undefined;
     // HEAP: signature, Flags (HEAP_GROWABLE …) and ForceFlags = 0 where debugger checks look for them.
     const header = new Uint8Array(0x48);
@@ -108,10 +110,10 @@ export class Heap {
     return this.listed = found.sort((a, b) => a.address - b.address);
   }
 
-  private addSegment(used: number): Segment | undefined {
+  private addSegment(used: number, at = 0): Segment | undefined {
     if (this.maximum !== 0 && this.segments.length > 0) return undefined;
     const size = this.maximum === 0 ? SEGMENT : Math.max(this.maximum, PAGE_SIZE);
-    const made = this.manager.allocate(0, size, Memory.reserve, this.protect);
+    const made = this.manager.allocate(at, size, Memory.reserve, this.protect);
     if (made.status !== 0) return undefined;
     const segment = { base: made.base, end: made.base + made.size, committed: made.base, next: made.base };
     if (!this.grow(segment, used)) return undefined;

@@ -11,9 +11,12 @@ import { AddressSpace, buildKernelDirectories } from "./address_space.ts";
 import type { DllDefinition, KernelObject } from "./api.ts";
 import { ProcessorTables } from "./boot.ts";
 import { put32, put64 } from "./bytes.ts";
+import type { GuestSettings } from "../../core/ports.ts";
+import { AddressLayout } from "./address_layout.ts";
 import { CallTrace } from "./call_trace.ts";
 import { VirtualClock } from "./clock.ts";
 import { DllRegistry } from "./dll_registry.ts";
+import { DEP_POLICIES } from "./dep.ts";
 import { FpuState } from "./fpu_state.ts";
 import { FAST_CALL_LENGTH, INTERNALS, withKernelFunctions } from "./kernel_functions.ts";
 import { FileSystem } from "./files.ts";
@@ -32,6 +35,8 @@ interface MissingCall {
   calls: number;
 }
 
+/** DEP as Windows has it, everything at its fixed place. */
+const DEFAULT_SETTINGS: GuestSettings = { dep: "optin", aslr: false };
 /** Frames kept back from commitment for page tables. */
 const TABLE_RESERVE = 0.06;
 /** Bounds on what is kept for the report. */
@@ -46,6 +51,7 @@ export class Kernel {
   readonly ledger: CommitLedger;
   readonly tables: ProcessorTables;
   readonly fpu: FpuState;
+  readonly layout: AddressLayout;
   readonly clock: VirtualClock;
   readonly dlls: DllRegistry;
   readonly files: FileSystem;
@@ -72,7 +78,11 @@ export class Kernel {
   private attached: Process | undefined;
   private nextId = 4;
 
-  constructor(readonly domain: Domain, dlls: readonly DllDefinition[]) {
+  constructor(
+    readonly domain: Domain,
+    dlls: readonly DllDefinition[],
+    readonly settings: GuestSettings = DEFAULT_SETTINGS,
+  ) {
     this.vcpu = domain.vcpus[0];
     this.trace = new CallTrace(domain);
     const first = (KERNEL_PHYSICAL + KERNEL_SIZE) / PAGE_SIZE;
@@ -88,7 +98,14 @@ export class Kernel {
     this.tables = new ProcessorTables(this.memory, this.vcpu, this.systemSpace.cr3);
     this.fpu = new FpuState(this.memory, this.tables, this.threads);
     this.clock = new VirtualClock(this.vcpu.cpu);
-    this.dlls = new DllRegistry(domain, this.frames, withKernelFunctions(dlls), INTERNALS);
+    this.layout = new AddressLayout(settings.aslr);
+    this.dlls = new DllRegistry(
+      domain,
+      this.frames,
+      withKernelFunctions(dlls),
+      this.layout.dllShift,
+      INTERNALS,
+    );
     this.files = new FileSystem(this.dlls);
     this.ledger = new CommitLedger(Math.floor(this.frames.free * (1 - TABLE_RESERVE)));
     this.processList = this.memory.mustAllocate(8);
@@ -139,6 +156,7 @@ export class Kernel {
     bytes.set(wideZ("C:\\Windows"), SharedData.systemRoot);
     put32(bytes, SharedData.ntProductType, 1);
     bytes[SharedData.productTypeIsValid] = 1;
+    bytes[SharedData.nxSupportPolicy] = DEP_POLICIES[this.settings.dep];
     put32(bytes, SharedData.ntMajorVersion, 6);
     put32(bytes, SharedData.ntMinorVersion, 1);
     // PF_… features: MMX 3, XMMI 6, RDTSC 8, PAE 9, XMMI64 10, NX 12.

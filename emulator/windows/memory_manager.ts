@@ -35,14 +35,25 @@ export class MemoryManager {
   /** Called with the new limit when a stack grew. */
   onStackGrowth: (limit: number) => void = () => {};
 
-  /** `executeAnywhere`: DEP is off for this process; may change while it runs. */
+  /** `anywhere`: DEP is off for this process. */
   constructor(
     private readonly base: MemoryBase,
     space: AddressSpace,
     readonly vads: VadTree,
-    public executeAnywhere: boolean,
+    private anywhere: boolean,
   ) {
     this.resident = new Residency(base, space);
+  }
+
+  /** DEP is off: code runs in every page that can be read. */
+  get executeAnywhere(): boolean {
+    return this.anywhere;
+  }
+  set executeAnywhere(value: boolean) {
+    this.anywhere = value;
+    if (value) return;
+    // What ran by that grace does no more.
+    this.resident.each((vpn) => this.resident.writeEntry(vpn, this.codeOf(this.vads.find(vpn)!, vpn)));
   }
 
   /** Called with a page's address after its entry was changed or narrowed. */
@@ -128,12 +139,18 @@ export class MemoryManager {
     return Status.insufficientResources;
   }
 
-  /** A thread's stack: reserved, its top committed, a guard page below. Returns its range, or undefined. */
-  addStack(reserve: number, commit: number): { low: number; high: number; limit: number } | undefined {
+  /** A thread's stack, `skip` places of 64 KiB above the lowest: reserved, its top committed, a guard page below. Returns its range, or undefined. */
+  addStack(
+    reserve: number,
+    commit: number,
+    skip = 0,
+  ): { low: number; high: number; limit: number } | undefined {
     const pages = alignUp(Math.max(reserve, 0x1_0000), GRANULARITY) / PAGE_SIZE;
     const committed = Math.min(Math.max(Math.ceil(commit / PAGE_SIZE), 1), pages - 3);
-    const start = this.findFree(pages, false);
+    let start = this.findFree(pages, false);
     if (start === undefined) return undefined;
+    const higher = start + skip * STEP;
+    if (this.vads.isFree(higher, higher + pages - 1)) start = higher;
     if (this.addPrivate(start, pages, Mm.readWrite, committed + 1, true) !== Status.success) return undefined;
     const vad = this.vads.find(start)!;
     vad.pages[pages - committed - 1] |= Mm.guard;
@@ -340,7 +357,7 @@ export class MemoryManager {
     if (rules.isBarred(code)) return this.guardTouched(vad, vpn, code);
     if (errorCode & ERROR_WRITE && !rules.isWritable(code)) return "violation";
     const fetch = (errorCode & ERROR_FETCH) !== 0;
-    if (fetch && !rules.isExecutable(code) && !this.executeAnywhere) return "violation";
+    if (fetch && !rules.isExecutable(code) && !this.anywhere) return "violation";
     const next = this.resident.materialise(vad, vpn, code, (errorCode & ERROR_WRITE) !== 0);
     if (next === undefined) return "noMemory";
     vad.pages[vpn - vad.start] = next;

@@ -216,6 +216,56 @@ export interface ImagePage {
   readonly bytes: Uint8Array | undefined;
 }
 
+/** Base relocations of type HIGHLOW, and the one that does nothing. */
+const RELOCATION_WORD = 3;
+const RELOCATION_NONE = 0;
+
+/**
+ * The pages of an image as they are when the kernel moves it to another base: relocated, the new base in the
+ * headers. Undefined when its relocations make no sense.
+ */
+export function rebasedPages(pe: PeFile, base: number): ImagePage[] | undefined {
+  const pages = imagePages(pe);
+  const copied = new Set<number>();
+  const view = (rva: number): Uint8Array | undefined => {
+    const page = Math.floor(rva / PAGE_SIZE);
+    if (page >= pages.length) return undefined;
+    if (!copied.has(page)) {
+      const bytes = new Uint8Array(PAGE_SIZE);
+      bytes.set(pages[page].bytes ?? []);
+      pages[page] = { protect: pages[page].protect, bytes };
+      copied.add(page);
+    }
+    return pages[page].bytes;
+  };
+  const byte = (rva: number) => pages[Math.floor(rva / PAGE_SIZE)]?.bytes?.[rva % PAGE_SIZE] ?? 0;
+  const word = (rva: number) =>
+    (byte(rva) | byte(rva + 1) << 8 | byte(rva + 2) << 16 | byte(rva + 3) << 24) >>> 0;
+  const put = (rva: number, value: number) => {
+    for (let i = 0; i < 4; i++) {
+      const bytes = view(rva + i);
+      if (bytes) bytes[(rva + i) % PAGE_SIZE] = value >>> (8 * i);
+    }
+  };
+  const { rva, size } = pe.directory(Directory.relocation);
+  const end = rva + Math.min(size, pe.sizeOfImage);
+  const delta = base - pe.imageBase;
+  for (let at = rva; at + 8 <= end;) {
+    const [page, length] = [word(at), word(at + 4)];
+    if (length < 8 || at + length > end) break;
+    for (let i = 8; i + 2 <= length; i += 2) {
+      const item = byte(at + i) | byte(at + i + 1) << 8;
+      if (item >>> 12 === RELOCATION_NONE) continue;
+      const where = page + (item & 0xfff);
+      if (item >>> 12 !== RELOCATION_WORD || where + 4 > pe.sizeOfImage) return undefined;
+      put(where, word(where) + delta);
+    }
+    at += length;
+  }
+  put(get32(pe.bytes, 0x3c) + 0x34, base);
+  return pages;
+}
+
 /** Section characteristics as page protection: writable means copy-on-write, unless the section is shared. */
 function sectionProtect(characteristics: number): number {
   const execute = (characteristics & SECTION_EXECUTE) !== 0;

@@ -11,6 +11,7 @@ import type { KernelCall } from "./api_call.ts";
 import { latin1, put32, put64 } from "./bytes.ts";
 import type { Context } from "./context.ts";
 import { newContext } from "./context.ts";
+import type { ExecutionPrevention } from "./dep.ts";
 import type { Heap } from "./heap.ts";
 import type { KernelMemory } from "./kernel_memory.ts";
 import type { MemoryManager } from "./memory_manager.ts";
@@ -47,6 +48,7 @@ export interface UserHalf {
   readonly image: Section;
   readonly imageBase: number;
   readonly peb: number;
+  readonly dep: ExecutionPrevention;
 }
 
 /** A process. */

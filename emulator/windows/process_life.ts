@@ -11,6 +11,7 @@ import { code } from "./assembler.ts";
 import { hex, put16, put32 } from "./bytes.ts";
 import { Memory, Protect, SHARED_DATA, Status, USER_END } from "./constants.ts";
 import { newContext } from "./context.ts";
+import { ExecutionPrevention } from "./dep.ts";
 import { imageSection } from "./dll_registry.ts";
 import type { Kernel } from "./kernel.ts";
 import { MemoryManager } from "./memory_manager.ts";
@@ -37,7 +38,6 @@ const MAX_PROCESSES_EVER = 1024;
 const MAX_THREADS = 256;
 /** Frames a process needs at least: tables, stack, environment, copies of DLL data. */
 const MIN_FRAMES = 512;
-const PEB_PAGE = 0x7ffdf;
 const RELOCATIONS_STRIPPED = 1;
 const MAX_STACK = 0x1000_0000;
 /** TEB.FiberData of a thread that is no fiber: the version of the OS/2 subsystem. */
@@ -65,11 +65,14 @@ export interface ProcessOptions {
  */
 export function createProcess(kernel: Kernel, options: ProcessOptions): Thread | undefined {
   const { bytes, name, path, commandLine, parentPid, ofSample } = options;
-  const pe = parsePe(bytes, name);
+  const file = parsePe(bytes, name);
   const alive = kernel.processes.reduce((sum, one) => sum + (one.exitCode === undefined ? 1 : 0), 0);
   if (alive >= MAX_PROCESSES || kernel.processes.length >= MAX_PROCESSES_EVER) return undefined;
   if (kernel.frames.free < MIN_FRAMES) return undefined;
-  const image = imageSection(kernel.domain, kernel.frames, bytes, name);
+  const moved = kernel.layout.imageBase(file);
+  const section = (base?: number) => imageSection(kernel.domain, kernel.frames, bytes, name, base);
+  const image = (moved === file.imageBase ? undefined : section(moved)) ?? section();
+  const pe = image ? { ...file, imageBase: image.imageBase! } : file;
   if (!image || kernel.frames.free < MIN_FRAMES) {
     image?.release();
     return undefined;
@@ -88,12 +91,13 @@ export function createProcess(kernel: Kernel, options: ProcessOptions): Thread |
   for (const [key, value] of options.environment) process.environment.set(key, value);
   if (options.directory !== undefined) process.currentDirectory = options.directory;
   const vads = new VadTree(kernel.memory, eprocess + Eprocess.vadRoot);
-  const manager = new MemoryManager(kernel, space, vads, !pe.nxCompatible);
+  const dep = new ExecutionPrevention(kernel.settings.dep, pe);
+  const manager = new MemoryManager(kernel, space, vads, !dep.isOn);
   manager.onEntryChanged = (va) => kernel.entryChanged(process, va);
   const memory = new UserMemory(kernel.vcpu, manager);
   manager.onStackGrowth = (limit) => stackGrew(process, limit);
   const imageBase = mapProgram(manager, image, pe);
-  process.user = { space, manager, memory, pe, image, imageBase, peb: PEB_PAGE * PAGE_SIZE };
+  process.user = { space, manager, memory, pe, image, imageBase, dep, peb: kernel.layout.peb() };
   kernel.processes.push(process);
   const ready = imageBase !== 0 && mapSystemPages(kernel, process) &&
     kernel.attach(process, () => buildEnvironment(kernel, process));
@@ -152,7 +156,7 @@ function buildEnvironment(kernel: Kernel, process: Process): boolean {
   );
   if (block.status !== 0) return false;
   memory.setBytes(block.base, relocateParameters(parameters, block.base));
-  if (manager.addPrivate(PEB_PAGE, 1, Mm.readWrite, 1) !== 0) return false;
+  if (manager.addPrivate(peb / PAGE_SIZE, 1, Mm.readWrite, 1) !== 0) return false;
   const bytes = new Uint8Array(Peb.size);
   put32(bytes, 4, 0xffffffff);
   put32(bytes, Peb.imageBaseAddress, imageBase);
@@ -236,10 +240,15 @@ export interface ThreadOptions {
 export function createThread(kernel: Kernel, process: Process, options: ThreadOptions): Thread | undefined {
   const { manager, memory, peb } = process.user!;
   if (kernel.threads.length >= MAX_THREADS || process.exitCode !== undefined) return undefined;
-  const stack = manager.addStack(Math.min(options.stackReserve, MAX_STACK), options.stackCommit);
+  const stack = manager.addStack(
+    Math.min(options.stackReserve, MAX_STACK),
+    options.stackCommit,
+    kernel.layout.stackSkip(),
+  );
   if (!stack) return undefined;
-  let page = PEB_PAGE - 1;
-  while (page > PEB_PAGE - 4 * MAX_THREADS && !manager.vads.isFree(page, page)) page--;
+  const top = peb / PAGE_SIZE;
+  let page = top - 1;
+  while (page > top - 4 * MAX_THREADS && !manager.vads.isFree(page, page)) page--;
   if (!manager.vads.isFree(page, page) || manager.addPrivate(page, 1, Mm.readWrite, 1) !== 0) {
     manager.free(stack.low, 0, Memory.release);
     return undefined;

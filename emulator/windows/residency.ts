@@ -25,6 +25,11 @@ export class Residency {
     return ((this.frames.get(vpn) ?? 0) & 1) !== 0;
   }
 
+  /** Calls `act` for each page that has a frame. */
+  each(act: (vpn: number) => void): void {
+    for (const vpn of this.frames.keys()) act(vpn);
+  }
+
   /** Gives a page a shared frame. */
   share(vpn: number, gfn: number, code: number): boolean {
     this.frames.set(vpn, gfn * 2);

@@ -191,6 +191,7 @@ export const SharedData = {
   systemRoot: 0x30,
   ntProductType: 0x264,
   productTypeIsValid: 0x268,
+  nxSupportPolicy: 0x2d5,
   ntMajorVersion: 0x26c,
   ntMinorVersion: 0x270,
   processorFeatures: 0x274,

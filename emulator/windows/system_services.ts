@@ -21,6 +21,7 @@ import type { Kernel } from "./kernel.ts";
 import { MAX_APCS, ObjectServices, Win32 } from "./object_services.ts";
 import { Process, Thread } from "./process.ts";
 import { createProcess, createThread, endProcess, endThread } from "./process_life.ts";
+import { DEP_POLICIES } from "./dep.ts";
 import { imageSection } from "./dll_registry.ts";
 import { isWritable, toMm } from "./protection.ts";
 import { Section } from "./sections.ts";
@@ -272,6 +273,21 @@ export class Services extends ObjectServices implements SystemServices {
 
   private absolute(path: string): string {
     return absolutePath(path, this.caller.currentDirectory);
+  }
+
+  executeFlags(handle: number): number | undefined {
+    return this.processOf(handle)?.user?.dep.executeFlags;
+  }
+
+  setExecuteFlags(flags: number): number {
+    const { dep, manager } = this.caller.user!;
+    const status = dep.setExecuteFlags(flags);
+    if (manager.executeAnywhere === dep.isOn) manager.executeAnywhere = !dep.isOn;
+    return status;
+  }
+
+  get depPolicy(): number {
+    return DEP_POLICIES[this.kernel.settings.dep];
   }
 
   addVectoredHandler(first: boolean, address: number, toContinue = false): number {

@@ -113,7 +113,9 @@ function loadProgram(call: KernelCall): Problem | undefined {
   const { process, kernel } = call;
   const { memory, peb, manager, imageBase: mappedBase, image } = process.user!;
   const noMemory = problem(Status.noMemory, "no memory for the loader's data");
-  if (!initializeModuleLists(process) || !createProcessHeap(process)) return noMemory;
+  if (!initializeModuleLists(process) || !createProcessHeap(process, kernel.layout.heapBase())) {
+    return noMemory;
+  }
   // The image named by the PEB is what counts: a parent may have put another one in its place.
   const base = memory.u32(peb + Peb.imageBaseAddress);
   const original = base === mappedBase && manager.vads.find(base >>> 12)?.section === image;

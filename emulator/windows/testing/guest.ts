@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { EmulationEnd } from "../../../core/ports.ts";
+import type { EmulationEnd, GuestSettings } from "../../../core/ports.ts";
 import { createXenModel, machineFramesFor } from "../../hypervisor/mod.ts";
 import { assembleProgram, loadAssembler } from "../../samples/assemble.ts";
 import { dlls } from "../dll/mod.ts";
@@ -44,8 +44,13 @@ export interface Run {
 }
 
 /** Runs a program for at most `limit` instructions. */
-export function runProgram(bytes: Uint8Array, limit = 20_000_000, slice = limit): Run {
-  const guest = new WindowsGuest(newDomain(), { dlls });
+export function runProgram(
+  bytes: Uint8Array,
+  limit = 20_000_000,
+  slice = limit,
+  settings?: GuestSettings,
+): Run {
+  const guest = new WindowsGuest(newDomain(), { dlls, settings });
   guest.addProcess({ name: "test.exe", bytes, args: [] });
   let end: EmulationEnd | undefined;
   while (!end && guest.instructions < limit) ({ end } = guest.run(slice));

@@ -186,11 +186,19 @@ export const process: Handlers = {
     1,
     "SetPriorityClass SetProcessAffinityMask SetProcessPriorityBoost SetProcessShutdownParameters",
   ),
-  ...constant(1, "SetProcessDEPPolicy"),
-  GetSystemDEPPolicy: () => 2,
-  GetProcessDEPPolicy: (call, _process, flags, permanent) => {
-    call.memory.setU32(flags, 0);
-    call.memory.setU32(permanent, 0);
+  // Asking for DEP makes it permanent, as only the first call counts.
+  SetProcessDEPPolicy: (call, flags) => {
+    if (flags & ~3) return call.fail(Win32.invalidParameter);
+    if (call.system.depPolicy < 2) return call.fail(Win32.notSupported);
+    const wanted = flags & 1 ? 9 | (flags & 2 ? 4 : 0) : 2;
+    return call.system.setExecuteFlags(wanted) ? call.fail(Win32.accessDenied) : 1;
+  },
+  GetSystemDEPPolicy: (call) => call.system.depPolicy,
+  GetProcessDEPPolicy: (call, process, flags, permanent) => {
+    const options = call.system.executeFlags(process);
+    if (options === undefined) return call.fail(Win32.invalidHandle);
+    call.memory.setU32(flags, (options & 1) | (options & 4 ? 2 : 0));
+    call.memory.setU32(permanent, options & 8 ? 1 : 0);
     return 1;
   },
   GetProcessAffinityMask: (call, _process, own, system) => {

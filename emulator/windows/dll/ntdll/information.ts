@@ -78,8 +78,8 @@ function queryProcess(
       return Status.portNotSet;
     case 0x1f: // debug flags: children inherit nothing
       return give(words(1));
-    case 0x22: // execute flags: DEP opted out
-      return give(words(0x0d));
+    case 0x22: // execute flags: DEP
+      return give(words(call.system.executeFlags(process) ?? 0));
     case 0x24: // cookie
       return give(words((0x5bd1e995 ^ Math.imul(call.pid, 0x9e3779b1)) >>> 0));
     case 0x18: // session
@@ -276,7 +276,12 @@ export const information: Handlers = {
   NtQuerySystemInformation: querySystem,
   NtQueryInformationThread: queryThread,
   NtQueryVirtualMemory: queryVirtual,
-  NtSetInformationProcess: () => 0,
+  NtSetInformationProcess: (call, process, kind, buffer, length) => {
+    if (kind !== 0x22) return 0;
+    if (length !== 4) return Status.infoLengthMismatch;
+    if (process !== SELF) return Status.invalidParameter;
+    return call.system.setExecuteFlags(call.memory.u32(buffer));
+  },
   NtSetInformationThread: (call, thread, kind, _buffer, length) => {
     if (kind !== 0x11) return 0;
     if (length !== 0) return Status.infoLengthMismatch;
