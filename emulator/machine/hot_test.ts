@@ -66,6 +66,34 @@ Deno.test("CF outlives the way around a hot loop", () => {
   });
 });
 
+Deno.test("CF of ADD and of ADC meet in one block of hot code", () => {
+  // inc edi | test edi,1 | jz +4 | add eax,ebx | jmp +3 | stc | adc eax,ebx | adc edx,0 | dec ecx | jnz | jmp $
+  both("47 f7 c7 01 00 00 00 74 04 01 d8 eb 03 f9 11 d8 83 d2 00 49 75 ea eb fe", (guest) => {
+    const { cpu } = guest;
+    const start = (rounds: number, edi: number, limit: number) => {
+      cpu.eip = Place.code;
+      cpu.setRegister(7, edi);
+      cpu.setRegister(Register.eax, 5);
+      cpu.setRegister(Register.ebx, 0xffff_ffff);
+      cpu.setRegister(Register.ecx, rounds);
+      cpu.setRegister(Register.edx, 0);
+      cpu.run(limit);
+    };
+    // In few rounds, so that both ways, each of them to the end of the loop, are known when it is hot.
+    for (let i = 0; i < 20; i++) start(1, i, 200);
+    start(1000, 0, 12_000);
+    // ADC of all ones with a carry gives the operand again, and a carry; ADD one less, and a carry but from 0.
+    let sum = 5, carries = 0;
+    for (let n = 1; n <= 1000; n++) {
+      sum += 0xffff_ffff + (n & 1 ? 0 : 1);
+      if (sum >= 2 ** 32) carries++;
+      sum %= 2 ** 32;
+    }
+    assert.equal(cpu.getRegister(Register.edx), carries);
+    return state(guest);
+  });
+});
+
 Deno.test("a budget may end at any instruction of hot code", () => {
   // A loop of three blocks: mov eax,[esi] | test cl,1 | jz +2 | inc ebx | inc edx | sub eax,ecx | dec ecx | jnz
   both("8b 06 f6 c1 01 74 02 43 42 29 c8 49 75 f2 0f 01 c1", (guest) => {
@@ -100,6 +128,30 @@ Deno.test("a fault in hot code leaves the state in front of the instruction", ()
   assert.equal(trap.eip, Place.code + 3);
   // The full rounds, ADD, and in the handler PUSH and VMCALL.
   assert.match(trap.state, new RegExp(`^${rounds * 6 + 1 + 2} `));
+});
+
+Deno.test("a page that was read in hot code is not writable for that", () => {
+  // mov eax,[esi] | inc eax | cmp ecx,1 | jnz +2 | mov [esi],eax | dec ecx | jnz | jmp $
+  const trap = both("8b 06 40 83 f9 01 75 02 89 06 49 75 f3 eb fe", (guest) => {
+    const { cpu, permissions } = guest;
+    cpu.setRegister(Register.esi, DATA);
+    // Hot with a page that may be written, and in few rounds, so that the store is compiled too.
+    for (let i = 0; i < 20; i++) {
+      cpu.eip = Place.code;
+      cpu.setRegister(Register.ecx, 2);
+      cpu.run(1000);
+    }
+    permissions.set(DATA >> 12, 1);
+    cpu.flushPage(DATA);
+    cpu.eip = Place.code;
+    cpu.setRegister(Register.ecx, 500);
+    const trap = guest.trap(20_000);
+    return { ...trap, state: state(guest), word: guest.word(DATA) };
+  });
+  assert.equal(trap.vector, 14);
+  assert.equal(trap.errorCode, 7);
+  assert.equal(trap.eip, Place.code + 8);
+  assert.equal(trap.word, 20);
 });
 
 Deno.test("a store that crosses into a page that must not be written faults in hot code", () => {
@@ -192,18 +244,35 @@ Deno.test("pages that share a place in the TLB do not mix in hot code", () => {
     assert.equal(guest.word(0x101_000), 1024 * 1023 / 2);
     assert.equal(cpu.getRegister(Register.ebx), 7 * 1024);
     assert.ok(asked < 10, `the host was asked ${asked} times`);
-    // A flush reaches what was pushed out of its place, too.
-    cpu.flushPage(a);
-    cpu.flushFrame(0x101);
-    cpu.flushAll();
-    asked = 0;
-    for (const page of pages) {
-      cpu.setRegister(Register.esi, page << 12);
-      cpu.setRegister(Register.ecx, 1);
-      cpu.eip = Place.code;
-      cpu.run(100);
-    }
-    assert.ok(asked >= 4, `the host was asked ${asked} times behind flushes`);
-    return state(guest);
+    // A flush reaches what was pushed out of its place, too: the host is asked for each page again.
+    const reads: number[] = [];
+    const touch = (flush: () => void) => {
+      for (const page of pages) {
+        cpu.setRegister(Register.esi, page << 12);
+        cpu.setRegister(Register.ecx, 1);
+        cpu.setRegister(Register.edi, 0x300_000);
+        cpu.setRegister(Register.ebp, 0x300_000);
+        cpu.eip = Place.code;
+        cpu.run(6);
+        if (page === pages[0]) {
+          asked = 0;
+          flush();
+        }
+      }
+      reads.push(asked);
+    };
+    // The trap at the end led into ring 0, whose translations are its own.
+    touch(() => {});
+    touch(() => {});
+    touch(() => {
+      for (const page of pages) cpu.flushPage(page << 12);
+    });
+    touch(() => {
+      for (const page of pages) cpu.flushFrame(page & 0x3ff);
+    });
+    touch(() => cpu.flushAll());
+    // At last the code's page and that of EDI and EBP, too.
+    assert.deepEqual(reads.slice(1), [0, 2, 2, 4]);
+    return [state(guest), ...reads];
   });
 });

@@ -53,13 +53,41 @@ export function parameters(handler: Handler): number {
   return Math.max(0, handler.length - 1);
 }
 
+/** The definition of a DLL that is made when somebody asks for more than its name and base. */
+export function lazily(name: string, base: number, make: () => DllDefinition): DllDefinition {
+  let made: DllDefinition | undefined;
+  const get = () => made ??= make();
+  return {
+    name,
+    base,
+    get functions() {
+      return get().functions;
+    },
+    get variables() {
+      return get().variables;
+    },
+    get forwards() {
+      return get().forwards;
+    },
+    get known() {
+      return get().known;
+    },
+    get ordinals() {
+      return get().ordinals;
+    },
+  };
+}
+
 /**
- * Makes the definition of a DLL.
- *
- * @throws Error when a function's argument words are neither in the data nor said, or when a handler takes
- * more words than the function has.
+ * Makes the definition of a DLL, once its functions are asked for; most programs use a few DLLs only. Asking
+ * throws when a function's argument words are neither in the data nor said, or when a handler takes more words
+ * than the function has.
  */
 export function define(parts: DllParts): DllDefinition {
+  return lazily(parts.name, parts.base, () => definition(parts));
+}
+
+function definition(parts: DllParts): DllDefinition {
   const known = knownNames(parts.known ?? {});
   const functions = new Map<string, DllFunction>();
   for (const [name, handler] of (parts.handlers ?? []).flatMap((group) => Object.entries(group))) {

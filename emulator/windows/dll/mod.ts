@@ -5,6 +5,7 @@ import { advapi32 } from "./advapi32/mod.ts";
 import { comctl32 } from "./comctl32.ts";
 import { comdlg32 } from "./comdlg32.ts";
 import { crypt32 } from "./crypt32.ts";
+import { lazily } from "./define.ts";
 import { gdi32 } from "./gdi32.ts";
 import { kernel32 } from "./kernel32/mod.ts";
 import { laterRuntimes, msvcrt, ucrtbase } from "./msvcrt/mod.ts";
@@ -25,7 +26,7 @@ import { ws2 } from "./ws2_32.ts";
 import { wsock } from "./wsock32.ts";
 
 /** kernelbase exports what kernel32 exports; here the code lives in kernel32. */
-const kernelbase: DllDefinition = {
+const kernelbase: DllDefinition = lazily("kernelbase.dll", 0x75100000, () => ({
   name: "kernelbase.dll",
   base: 0x75100000,
   functions: [],
@@ -36,7 +37,7 @@ const kernelbase: DllDefinition = {
       ...Object.keys(kernel32.forwards ?? {}),
     ].map((name) => [name, `KERNEL32.${name}`]),
   ),
-};
+}));
 
 /** All DLLs of the model. */
 export const dlls: readonly DllDefinition[] = [

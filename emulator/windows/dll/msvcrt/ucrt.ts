@@ -196,6 +196,9 @@ const functions: readonly DllFunction[] = [
   }),
 ];
 
+/** Where the universal runtime prefers to be. */
+export const UCRT_BASE = 0x75700000;
+
 /** The universal runtime from what it shares with msvcrt. */
 export function universalRuntime(
   shared: Handlers,
@@ -207,7 +210,7 @@ export function universalRuntime(
   const own = Object.fromEntries(Object.entries(all).filter(([name]) => names.has(name)));
   return define({
     name: "ucrtbase.dll",
-    base: 0x75700000,
+    base: UCRT_BASE,
     known,
     handlers: [own],
     words: Object.fromEntries(Object.keys(own).map((name) => [name, sharedWords[name] ?? "cdecl"])),
