@@ -12,8 +12,9 @@ import { parseArgs } from "node:util";
 import { machineName, printTable, type Suite } from "./tests/bench/measure.ts";
 import { suite as cpu } from "./tests/bench/cpu_suite.ts";
 import { suite as unpack } from "./tests/bench/unpack_suite.ts";
+import { suite as xen } from "./tests/bench/xen_suite.ts";
 
-const suites: readonly Suite[] = [cpu, unpack];
+const suites: readonly Suite[] = [cpu, unpack, xen];
 
 /** Runs the command; returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {

@@ -118,6 +118,7 @@ export const ERRORS = {
   ENOMEM: 12,
   EFAULT: 14,
   EBUSY: 16,
+  ENODEV: 19,
   EINVAL: 22,
   ENOSPC: 28,
   ENOSYS: 38,

@@ -66,6 +66,9 @@ const REASONS: Readonly<Record<number, string>> = {
   [ERRORS.ENOMEM]: "the hypervisor has no memory left for it",
   [ERRORS.EFAULT]: "the monitor cannot reach the buffer",
   [ERRORS.EBUSY]: "the last watch has events left: fetch and acknowledge them first",
+  [ERRORS.ENODEV]:
+    "it has no shadow page tables, in which umbra watches: it must be an HVM or PVH guest whose configuration " +
+    'says "hap = 0"',
   [ERRORS.EINVAL]: "the monitor refuses a value of the argument",
   [ERRORS.ENOSYS]: "the hypervisor has no such hypercall (is it built with the monitor?)",
 };

@@ -57,6 +57,10 @@ export function apply(tree: string): string[] {
   }
   for (const [name, text] of ownFiles()) made.set(`${HOME}/${name}`, text);
   Deno.mkdirSync(`${tree}/${HOME}`, { recursive: true });
+  for (const { name } of Deno.readDirSync(`${tree}/${HOME}`)) {
+    // A file of an earlier monitor.
+    if (/\.[ch]$/.test(name) && !made.has(`${HOME}/${name}`)) Deno.removeSync(`${tree}/${HOME}/${name}`);
+  }
   // What is not newer is not built again.
   return [...made].filter(([file, text]) => writeIfChanged(`${tree}/${file}`, text)).map(([file]) => file);
 }

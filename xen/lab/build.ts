@@ -8,38 +8,11 @@
  */
 import { apply, ownFiles } from "../hypervisor/apply.ts";
 import { INSERTIONS } from "../hypervisor/places.ts";
+import { aptOptions } from "./apt.ts";
 import { exists, KEPT, keyOf, run } from "./shell.ts";
 
 /** The version that is asked for first; without it, what the archive has. */
 const VERSION = "4.17.5+72-g01140da4e8-1";
-const LISTS = "/etc/apt";
-
-/** The machine's own package sources, asked for source packages instead of binary ones. */
-async function writeSourceLists(folder: string): Promise<void> {
-  const parts = [...Deno.readDirSync(`${LISTS}/sources.list.d`)].map(({ name }) => `sources.list.d/${name}`);
-  for (const list of ["sources.list", ...parts]) {
-    if (!/\.(list|sources)$/.test(list) || !exists(`${LISTS}/${list}`)) continue;
-    const text = await Deno.readTextFile(`${LISTS}/${list}`);
-    const sources = list.endsWith(".sources")
-      ? text.replace(/^Types:.*$/gm, "Types: deb-src")
-      : text.replace(/^deb\s/gm, "deb-src ");
-    await Deno.writeTextFile(`${folder}/${list.replace(/^.*\//, "")}`, sources);
-  }
-}
-
-/** Options for apt that read source lists of our own and leave the machine's lists alone. */
-async function aptOptions(): Promise<string[]> {
-  const folder = `${KEPT}/apt`;
-  await Deno.mkdir(`${folder}/lists/partial`, { recursive: true });
-  await Deno.mkdir(`${folder}/parts`, { recursive: true });
-  await writeSourceLists(`${folder}/parts`);
-  return [
-    "Dir::Etc::sourcelist=-",
-    `Dir::Etc::sourceparts=${folder}/parts`,
-    `Dir::State::lists=${folder}/lists`,
-    "APT::Sandbox::User=root",
-  ].flatMap((option) => ["-o", option]);
-}
 
 function tarball(folder: string): string | undefined {
   return [...Deno.readDirSync(folder)].map(({ name }) => name)
@@ -52,7 +25,7 @@ async function source(): Promise<string> {
   await Deno.mkdir(folder, { recursive: true });
   const known = tarball(folder);
   if (known) return known;
-  const options = await aptOptions();
+  const options = await aptOptions("apt", "deb-src");
   await run(["apt-get", ...options, "update"]);
   const get = (what: string) =>
     run(["apt-get", ...options, "source", "--download-only", what], { cwd: folder });
@@ -62,14 +35,39 @@ async function source(): Promise<string> {
   return got;
 }
 
-/** Builds what is not built; returns the path of the hypervisor, an ELF file that a multiboot loader takes. */
-export async function buildXen(): Promise<string> {
-  const name = await source();
+/** Makes a configuration with Xen's assertions, the order of its locks among them. */
+const DEBUG_OPTIONS = ["CONFIG_DEBUG=y", "CONFIG_DEBUG_LOCKS=y", "CONFIG_DEBUG_INFO=n"];
+
+async function configure(tree: string, make: (...goals: string[]) => Promise<unknown>, debug: boolean) {
+  const config = `${tree}/xen/.config`;
+  if (exists(config)) return;
+  await make("defconfig");
+  if (!debug) return;
+  const names = DEBUG_OPTIONS.map((option) => option.replace(/=.*/, ""));
+  const kept = (await Deno.readTextFile(config)).split("\n")
+    .filter((line) =>
+      !names.some((name) => line.includes(`${name}=`) || line.includes(`${name} is not set`))
+    );
+  await Deno.writeTextFile(config, [...kept, ...DEBUG_OPTIONS, ""].join("\n"));
+  await make("olddefconfig");
+  const made = await Deno.readTextFile(config);
+  for (const option of DEBUG_OPTIONS.slice(0, 2)) {
+    if (!made.includes(`${option}\n`)) throw new Error(`Cannot build Xen for debugging: no ${option}`);
+  }
+}
+
+/**
+ * Builds what is not built; returns the path of the hypervisor, an ELF file that a multiboot loader takes.
+ *
+ * @param debug With Xen's assertions.
+ */
+export async function buildXen(debug = false): Promise<string> {
+  const name = await source(), kind = debug ? "debug" : "release";
   const files = [...ownFiles()].flat();
-  const key = keyOf([name, JSON.stringify(INSERTIONS), ...files]);
+  const key = keyOf([name, kind, JSON.stringify(INSERTIONS), ...files]);
   const result = `${KEPT}/${key}/xen`;
   if (exists(result)) return result;
-  const tree = `${KEPT}/tree`;
+  const tree = `${KEPT}/tree${debug ? "-debug" : ""}`;
   if (!exists(`${tree}/xen/Makefile`)) {
     await Deno.mkdir(tree, { recursive: true });
     await run(["tar", "-xf", `${KEPT}/source/${name}`, "-C", tree, "--strip-components=1"]);
@@ -77,7 +75,7 @@ export async function buildXen(): Promise<string> {
   apply(tree);
   const make = (...goals: string[]) =>
     run(["nice", "-n", "10", "make", "-C", "xen", "-j2", "XEN_TARGET_ARCH=x86_64", ...goals], { cwd: tree });
-  if (!exists(`${tree}/xen/.config`)) await make("defconfig");
+  await configure(tree, make, debug);
   await make();
   await Deno.mkdir(`${KEPT}/${key}`, { recursive: true });
   await Deno.copyFile(`${tree}/xen/xen`, `${result}.draft`);

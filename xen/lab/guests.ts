@@ -9,31 +9,58 @@ import { KEPT, run } from "./shell.ts";
 
 const SOURCES = fileURLToPath(new URL("./guests", import.meta.url));
 const FLAGS =
-  "-m32 -O1 -ffreestanding -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables -mno-sse " +
-  "-mno-mmx -nostdlib -static -no-pie -Wall -Wextra -Werror -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments";
+  "-m32 -O1 -ffreestanding -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables -fno-jump-tables " +
+  "-mno-sse -mno-mmx -nostdlib -static -no-pie -Wall -Wextra -Werror " +
+  "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments,-T,base.ld";
 
-/** Builds one guest of a name; returns the file's path. */
-export async function buildGuest(name: string): Promise<string> {
+/** What each guest is built from, beside `base.c` and `base_start.S`. */
+const GUESTS = {
+  unpacker: ["unpacker.c", "unpacker_program.S"],
+  exerciser: ["exerciser.c", "exerciser_program.c"],
+} as const;
+
+/** Builds one guest; returns the file's path. */
+export async function buildGuest(name: keyof typeof GUESTS): Promise<string> {
   await Deno.mkdir(KEPT, { recursive: true });
   const output = `${KEPT}/${name}.elf`;
-  const sources = [`${name}_start.S`, `${name}.c`];
-  await run(["gcc", ...FLAGS.split(" "), "-T", `${name}.ld`, ...sources, "-o", output], { cwd: SOURCES });
+  const sources = ["base_start.S", "base.c", ...GUESTS[name]];
+  await run(["gcc", ...FLAGS.split(" "), ...sources, "-o", output], { cwd: SOURCES });
   return output;
 }
 
+/** Settings of a guest's configuration that differ from one to the next. */
+export interface GuestSettings {
+  readonly vcpus?: number;
+  /** Shadow paging is what the monitor stands in. */
+  readonly hap?: boolean;
+  /** A device model stands beside it, and it is started where hvmloader would be. */
+  readonly deviceModel?: boolean;
+}
+
+/** Nothing of a PC but what a device model must have. */
+const WITH_MODEL = {
+  type: '"hvm"',
+  device_model_version: '"qemu-xen"',
+  vga: '"none"',
+  serial: '"none"',
+  nographic: 1,
+  usb: 0,
+  vnc: 0,
+};
+
 /** The configuration with which `xl create` starts it, from `file` in dom0. */
-export function guestConfiguration(name: string, file: string): string {
-  const settings = {
+export function guestConfiguration(name: string, file: string, settings: GuestSettings = {}): string {
+  const values = {
     name: `"${name}"`,
-    type: '"pvh"',
-    kernel: `"${file}"`,
+    ...settings.deviceModel
+      ? { ...WITH_MODEL, firmware_override: `"${file}"` }
+      : { type: '"pvh"', kernel: `"${file}"` },
     memory: 16,
-    vcpus: 1,
-    // Shadow paging: what the monitor stands in.
-    hap: 0,
+    vcpus: settings.vcpus ?? 1,
+    hap: settings.hap ? 1 : 0,
     nestedhvm: 0,
     on_crash: '"preserve"',
     on_poweroff: '"preserve"',
   };
-  return Object.entries(settings).map(([key, value]) => `${key}=${value}\n`).join("");
+  return Object.entries(values).map(([key, value]) => `${key}=${value}\n`).join("");
 }

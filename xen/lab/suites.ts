@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What the lab runs in dom0: for each suite the files it needs and its script. A script leaves what it found in
- * `/result` and ends with 0 when it could be run.
+ * What the lab runs in dom0: for each suite the files it needs, the machine it wants, and its script. A script
+ * leaves what it found in `/result` and ends with 0 when it could be run; the checks of `dom0/main.ts` are told
+ * on the console, too.
  *
  * @module
  */
 import { buildGuest, guestConfiguration } from "./guests.ts";
 import type { RootFile } from "./initramfs.ts";
-import { exists, TREE } from "./shell.ts";
+import { hvmGuest } from "./hvm.ts";
+import { linuxGuest } from "./linux.ts";
+import { KEPT, run, TREE } from "./shell.ts";
 
 /** One suite. */
 export interface Suite {
@@ -15,71 +18,101 @@ export interface Suite {
   readonly description: string;
   /** Seconds the whole machine has. */
   readonly limit: number;
+  /** A hypervisor built with assertions. */
+  readonly debug?: boolean;
+  /** Processors of the machine; 2 when not said. */
+  readonly cpus?: number;
+  /** More words for the hypervisor's command line. */
+  readonly xenOptions?: string;
   files(): Promise<readonly RootFile[]>;
   readonly script: string;
 }
 
-const DENO: RootFile = { to: "/bin/deno", from: Deno.execPath(), executable: true };
-
-/** Text that the guest's program has nowhere but in what it unpacks. */
+/** Text that the unpacker's program has nowhere but in what it unpacks. */
 const PAYLOAD_RULE = `rule lab_payload { strings: $text = "UMBRA-LAB-PAYLOAD" condition: $text }\n`;
 
-/** The packaged umbra, and a guest for it to watch. */
-async function watchFiles(): Promise<readonly RootFile[]> {
-  const umbra = `${TREE}/dist/umbra`;
-  if (!exists(umbra)) throw new Error(`Cannot run the suite: there is no ${umbra} (make it with compile.sh)`);
+/** Starts a script with dom0's Deno; nothing is fetched and nothing is kept. */
+const START =
+  "DENO_DIR=/dev/null/none DENO_NO_UPDATE_CHECK=1 exec deno run --quiet --allow-all --ext=js --no-config " +
+  "--no-lock --no-npm --no-remote --no-code-cache";
+
+/** umbra as its executable starts it, without the copies that one file needs: Deno stands beside it. */
+async function umbra(): Promise<RootFile[]> {
+  const deno = [Deno.execPath(), "run", "--lock=deno.lock", "--frozen", "-A"];
+  await run([...deno, "tools/package.ts", "--parts"], { cwd: TREE });
   return [
-    { to: "/bin/umbra", from: umbra, executable: true },
-    { to: "/lab/unpacker.elf", from: await buildGuest("unpacker") },
-    { to: "/lab/unpacker.cfg", text: guestConfiguration("unpacker", "/lab/unpacker.elf") },
-    { to: "/lab/payload.yar", text: PAYLOAD_RULE },
+    { to: "/umbra/main.js", from: `${TREE}/build/package/main.js` },
+    { to: "/umbra/artefacts.bin", from: `${TREE}/build/package/artefacts.bin` },
+    {
+      to: "/bin/umbra",
+      text: `#!/bin/sh\nexec 9</umbra/artefacts.bin\n${START} /umbra/main.js "$@"\n`,
+      executable: true,
+    },
   ];
 }
 
-/** The part of the source tree that speaks to Xen. */
-const BRIDGE: readonly RootFile[] = [
-  "core/ports.ts",
-  "xen/abi.ts",
-  "xen/bridge.ts",
-  "xen/transport.ts",
-  "xen/privcmd.ts",
-  "xen/lab/dom0/bridge.ts",
-].map((path) => ({ to: `/umbra/${path}`, from: `${TREE}/${path}` }));
+/** The checks, the guests and umbra: what every suite of ours has. */
+async function ours(): Promise<readonly RootFile[]> {
+  const script = `${KEPT}/lab.js`;
+  const bundle = ["bundle", "--quiet", "--platform", "deno", "-o", script, "xen/lab/dom0/main.ts"];
+  await run([Deno.execPath(), ...bundle], { cwd: TREE });
+  const exerciser = guestConfiguration("exerciser", "/lab/exerciser.elf", { vcpus: 2 });
+  return [
+    ...await umbra(),
+    { to: "/lab/lab.js", from: script },
+    { to: "/bin/lab", text: `#!/bin/sh\n${START} /lab/lab.js "$@"\n`, executable: true },
+    { to: "/lab/unpacker.elf", from: await buildGuest("unpacker") },
+    { to: "/lab/unpacker.cfg", text: guestConfiguration("unpacker", "/lab/unpacker.elf") },
+    { to: "/lab/payload.yar", text: PAYLOAD_RULE },
+    { to: "/lab/exerciser.elf", from: await buildGuest("exerciser") },
+    { to: "/lab/exerciser.cfg", text: exerciser },
+  ];
+}
+
+/** Runs the checks of a name, or of several with + between. */
+const checks = (name: string) =>
+  `xl info > /result/xl-info.txt
+lab ${name}
+code=$?
+xl dmesg > /result/xl-dmesg.txt
+exit $code
+`;
+
+/** A suite of checks of ours; `of`: which, when it is not its name. */
+function suite(
+  name: string,
+  description: string,
+  more: { readonly of?: string } & Partial<Pick<Suite, "debug" | "cpus" | "limit" | "files">> = {},
+): Suite {
+  return { name, description, limit: 1500, files: ours, script: checks(more.of ?? name), ...more };
+}
 
 /** All suites. */
 export const SUITES: readonly Suite[] = [
-  {
-    name: "bridge",
-    description: "the hypercall, the VIRQ and the refusals, from TypeScript in dom0",
-    limit: 600,
-    files: () => Promise.resolve([DENO, ...BRIDGE]),
-    script: "xl info > /result/xl-info.txt\n" +
-      "cd /umbra && timeout 120 deno run -A --no-check --no-config xen/lab/dom0/bridge.ts\n",
-  },
-  {
-    name: "watch",
-    description: "umbra watch over a guest that unpacks: a malicious verdict for what only memory has",
-    limit: 900,
-    files: watchFiles,
-    script: `
-xl create -p /lab/unpacker.cfg || exit 10
-id=$(xl domid unpacker)
-umbra watch $id --rule virus --for 20 --out /result/watch --json --rules /lab/payload.yar \\
-  > /result/report.json 2> /result/watch.err &
-watch=$!
-for second in $(seq 300); do
-  grep -q watching /result/watch.err && break
-  sleep 1
-done
-grep -q watching /result/watch.err || exit 11
-xl unpause unpacker
-wait $watch
-echo $? > /result/watch.code
-xl list > /result/xl-list.txt
-xl dmesg > /result/xl-dmesg.txt
-xl destroy unpacker
-# Malicious, and nothing else.
-[ "$(cat /result/watch.code)" = 1 ]
-`,
-  },
+  suite(
+    "core",
+    "one boot: the hypercall, the exerciser against its truth, umbra watch, refusals, hypercall fuzz",
+  ),
+  suite("exerciser", "what the page-table exerciser ran against what was captured"),
+  suite("watch", "umbra watch over a guest that unpacks: a malicious verdict for what only memory has"),
+  suite("refusals", "everything that umbra watch refuses"),
+  suite("fuzz", "the hypercall with random operations, sizes and pointers"),
+  suite(
+    "life",
+    "ends in the middle: domain destroyed, collector killed, data centre full; memory comes back",
+  ),
+  suite("numbers", "what it costs, as ratios"),
+  suite("debug", "core and life on a hypervisor with assertions (order of locks among them)", {
+    of: "core+life",
+    debug: true,
+    limit: 2400,
+  }),
+  suite("linux", "a Linux guest of 32 bits, unwatched and watched: it comes to the same", {
+    files: async () => [...await ours(), ...await linuxGuest()],
+  }),
+  suite("hvm", "the exerciser as a guest with a device model", {
+    of: "exerciser",
+    files: async () => [...await ours(), ...await hvmGuest()],
+  }),
+  suite("onecpu", "exerciser and life on a machine of one processor", { of: "exerciser+life", cpus: 1 }),
 ];

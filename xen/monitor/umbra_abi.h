@@ -67,6 +67,7 @@
 #define UMBRA_ENOMEM 12
 #define UMBRA_EFAULT 14
 #define UMBRA_EBUSY 16
+#define UMBRA_ENODEV 19
 #define UMBRA_EINVAL 22
 #define UMBRA_ENOSPC 28
 #define UMBRA_ENOSYS 38

@@ -514,6 +514,21 @@ static void note_watch(uint64_t argument)
     rcu_unlock_domain(d);
 }
 
+/* Why the monitor knows no such domain: it may be there, without the shadow page tables that are watched. */
+static long explain(uint64_t argument)
+{
+    uint32_t head[2];
+    struct domain *d;
+
+    if ( copy_from_caller(head, argument, sizeof(head)) )
+        return -EFAULT;
+    d = rcu_lock_domain_by_id(head[1]);
+    if ( !d )
+        return -ESRCH;
+    rcu_unlock_domain(d);
+    return -UMBRA_ENODEV;
+}
+
 long do_umbra_op(unsigned int command, unsigned long argument)
 {
     long rc;
@@ -530,7 +545,7 @@ long do_umbra_op(unsigned int command, unsigned long argument)
     this_cpu(umbra_paused) = false;
     if ( !rc && command == UMBRA_COMMAND_WATCH )
         note_watch(argument);
-    return rc;
+    return rc == -ESRCH && command == UMBRA_COMMAND_WATCH ? explain(argument) : rc;
 }
 
 static int __init cf_check umbra_start(void)

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// Run in the lab's dom0: the bridge over privcmd, as far as it needs no guest. Writes bridge.json.
-import { Bridge, HypercallError } from "../../bridge.ts";
+// The bridge over privcmd, as far as it needs no guest.
+import { COMMANDS, ERRORS } from "../../abi.ts";
+import { Bridge } from "../../bridge.ts";
 import { PrivcmdTransport } from "../../privcmd.ts";
+import { type Check, must } from "./checks.ts";
 
-const NO_SUCH_DOMAIN = 4000;
-
-function refusal(action: () => unknown): string {
-  try {
-    action();
-    return "it was not refused";
-  } catch (error) {
-    return error instanceof HypercallError ? error.message : `not a refusal of the monitor: ${error}`;
-  }
-}
-
-const transport = new PrivcmdTransport();
-const bridge = new Bridge(transport);
-const virqs = bridge.onVirq(() => {});
-const rules = [{ kind: "all", pattern: "" }] as const;
-const result = {
-  transport: transport.name,
-  info: bridge.info(),
-  noSuchDomain: refusal(() => bridge.watch(NO_SUCH_DOMAIN, rules)),
-  itself: refusal(() => bridge.watch(0, rules)),
-  unknownCommand: transport.call(99, 0n),
-  unreachable: transport.call(1, 0x1000n),
-};
-virqs();
-bridge.close();
-Deno.writeTextFileSync("/result/bridge.json", JSON.stringify(result, null, 2) + "\n");
+/** What the hypercall says to whoever asks. */
+export const bridgeChecks: readonly Check[] = [
+  {
+    name: "bridge",
+    run: () => {
+      const transport = new PrivcmdTransport();
+      const bridge = new Bridge(transport);
+      try {
+        const { abi, copyPages, ringEvents, ringPages } = bridge.info();
+        must(copyPages === 512, `a call copies ${copyPages} pages`);
+        const stop = bridge.onVirq(() => {});
+        stop();
+        must(transport.call(99, 0n) === -ERRORS.ENOSYS, "an unknown command is not refused");
+        must(
+          transport.call(COMMANDS.watch, 0x1000n) === -ERRORS.EFAULT,
+          "a pointer to nothing is not refused",
+        );
+        return `${transport.name}, ABI ${abi}, ${ringEvents} events and ${ringPages} pages a domain; VIRQ bound`;
+      } finally {
+        bridge.close();
+      }
+    },
+  },
+];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guest's beginning, its gates, and the program it runs in ring 3. Linked at 0x80100000 and loaded at
- * 0x100000; entered there by Xen's PVH start: 32-bit protected mode, no paging.
+ * The beginning of a guest of the lab, and its gates. Linked at 0x80100000 and loaded at 0x100000; entered there
+ * by Xen's PVH start: 32-bit protected mode, no paging.
  */
 #define PHYSICAL(symbol) ((symbol) - 0x80000000)
 
@@ -35,14 +35,14 @@ start:
     mov %eax, %cr0
     mov $2f, %eax
     jmp *%eax
-2:  mov $kernel_stack + 16384, %esp
+2:  mov $processors + 16384, %esp /* the first one's stack */
     call guest_main
 3:  cli
     hlt
     jmp 3b
 
-    .globl page_fault_gate
 page_fault_gate:
+    .globl page_fault_gate
     pusha
     mov %cr2, %eax
     push 36(%esp) /* EIP */
@@ -54,10 +54,14 @@ page_fault_gate:
     add $4, %esp
     iret
 
-    .globl out_gate
-out_gate:
-    call program_ended
-    jmp 3b
+    .globl service_gate
+service_gate:
+    pusha
+    push %esp
+    call service
+    add $4, %esp
+    popa
+    iret
 
     .globl wrong_gate
 wrong_gate:
@@ -89,7 +93,7 @@ boot_gdt_pointer:
     .word 23
     .long PHYSICAL(boot_gdt)
 
-    /* The first 4 MiB, low for the beginning and at 0x80000000 for good. */
+    /* The first 8 MiB at 0x80000000 for good, half of them low for the beginning. */
     .align 4096
     .globl process_pdpt, idle_pdpt, low_directory, top_directory
 process_pdpt:
@@ -109,40 +113,5 @@ low_directory:
 top_directory:
     .skip 4096
 kernel_directory:
-    .quad 0x83, 0x200083
+    .quad 0x83, 0x200083, 0x400083, 0x600083
     .align 4096
-
-/*
- * The program, put at 0x400000: a stub that unpacks what lies at 0x410000 to 0x401000 and jumps there. Nothing in
- * it names its own address but by these constants.
- */
-    .section .rodata
-    .globl stub, stub_end, payload, payload_end
-stub:
-    mov $0x410000, %esi
-    mov $0x401000, %edi
-    mov $payload_end - payload, %ecx
-1:  lodsb
-    xor $0x5a, %al
-    stosb
-    loop 1b
-    mov $0x401000, %eax
-    jmp *%eax
-stub_end:
-
-/* What is unpacked: a page of code, and a page of data behind it that is never run. */
-payload:
-    /* A routine in memory that may not be run, as programs without NX_COMPAT have it. */
-    mov $0x420000, %edi
-    movb $0xc3, (%edi)
-    call *%edi
-    /* It rewrites a part of its own page and goes on there. */
-    movl $0x01b8c031, 0x401800 /* xor eax, eax; mov eax, 1 … */
-    movl $0xcd000000, 0x401804 /* … int … */
-    movb $0x2e, 0x401808
-    mov $0x401800, %eax
-    jmp *%eax
-    .org payload + 0x1000
-    .ascii "UMBRA-LAB-PAYLOAD: only what is unpacked has this"
-    .org payload + 0x2000
-payload_end:
