@@ -165,8 +165,19 @@ export interface Modules {
   /** By name in any case, with or without suffix and path. */
   find(name: string): Module | undefined;
   at(address: number): Module | undefined;
-  /** Loads a DLL of the model or of the sample's file system; undefined when there is none. Runs no code. */
+  /**
+   * Loads a DLL of the model or of the sample's file system, or counts one more use of it; undefined when there
+   * is none. Runs no code.
+   */
   load(name: string): Module | undefined;
+  /** Calls the entry points of what was loaded, dependencies first; false when the module refuses and is gone. */
+  attach(module: Module): Generator<Request, boolean, number>;
+  /** One use less: with the last one the module is called and unmapped. */
+  release(module: Module): Generator<Request, void, number>;
+  /** The module is not called for threads (DisableThreadLibraryCalls). */
+  silence(module: Module): void;
+  /** The process is about to end: other threads end, modules are called. */
+  shutDown(): Generator<Request, void, number>;
   /** Address of an export, following forwards; 0 when there is none. */
   export(module: Module, name: string | number): number;
   all(): readonly Module[];

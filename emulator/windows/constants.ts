@@ -92,6 +92,7 @@ export const Status = {
   stackOverflow: 0xc00000fd,
   commitmentLimit: 0xc000012d,
   dllNotFound: 0xc0000135,
+  dllInitFailed: 0xc0000142,
   mappedAlignment: 0xc0000220,
   floatMultipleFaults: 0xc00002b4,
   floatMultipleTraps: 0xc00002b5,

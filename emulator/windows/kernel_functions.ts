@@ -13,6 +13,7 @@ import { CONTEXT_FULL, copyContext, encodeContext } from "./context.ts";
 import { continueWith, dispatchException, raiseRecord } from "./exceptions.ts";
 import { FIBERS } from "./fibers.ts";
 import { POOL_KERNEL32, POOL_NTDLL, WORKER } from "./thread_pool.ts";
+import { leaveThread } from "./callouts.ts";
 import { startThread } from "./thread_start.ts";
 import { unhandledFilter } from "./unhandled_filter.ts";
 import { unwind } from "./unwind.ts";
@@ -89,7 +90,7 @@ const KERNEL32: readonly DllFunction[] = [
   stdcall("UnhandledExceptionFilter", 1, (call, pointers) => unhandledFilter(own(call), pointers)),
   ...POOL_KERNEL32,
   ...FIBERS,
-  { ...stdcall("BaseThreadInitThunk", 1, (call, exitCode) => call.exitThread(exitCode)), head: CALL_START },
+  { ...stdcall("BaseThreadInitThunk", 1, (call, exitCode) => leaveThread(call, exitCode)), head: CALL_START },
 ];
 
 /** Functions in the code of a DLL that are not exported. */

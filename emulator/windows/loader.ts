@@ -12,6 +12,7 @@ import { alignUp, get16, get32, put16, put32 } from "./bytes.ts";
 import { Memory, Protect } from "./constants.ts";
 import { imageSection } from "./dll_registry.ts";
 import type { DllImage } from "./dll_image.ts";
+import type { Heap } from "./heap.ts";
 import type { Kernel } from "./kernel.ts";
 import type { LoadedModule } from "./modules.ts";
 import { moduleKey, ProcessModules } from "./modules.ts";
@@ -19,12 +20,11 @@ import { Directory, parsePe } from "./pe.ts";
 import type { PeFile } from "./pe.ts";
 import type { Process } from "./process.ts";
 import type { Section } from "./sections.ts";
-import { LdrData, LdrEntry, Peb, unicodeString, wideZ } from "./structures.ts";
+import { LdrData, LdrEntry, Peb, Teb, unicodeString, wideZ } from "./structures.ts";
 
 const MAX_MODULES = 256;
 const MAX_DESCRIPTORS = 1024;
 const MAX_IMPORTS = 16384;
-const MAX_TLS_CALLBACKS = 64;
 const ARENA = 0x1_0000;
 /** LDR_DATA_TABLE_ENTRY.Flags: image, entry processed, (DLLs) do not call threads. */
 const LDR_PROGRAM = 0x4000;
@@ -73,7 +73,7 @@ export function registerModule(
   initialized: boolean,
 ): boolean {
   if (process.modules.length >= MAX_MODULES) return false;
-  const { memory, peb } = process.user!;
+  const { memory } = process.user!;
   const path = wideZ(module.path);
   const entry = arena(process, LdrEntry.size + path.length);
   if (entry === undefined) return false;
@@ -91,22 +91,31 @@ export function registerModule(
   put32(bytes, LdrEntry.hashLinks + 4, entry + LdrEntry.hashLinks);
   bytes.set(path, LdrEntry.size);
   memory.setBytes(entry, bytes);
-  const ldr = memory.u32(peb + Peb.ldr);
-  const lists = ["inLoadOrder", "inMemoryOrder", ...(initialized ? ["inInitializationOrder" as const] : [])];
-  for (const list of lists as (keyof typeof LdrEntry & keyof typeof LdrData)[]) {
-    const head = ldr + LdrData[list];
-    const link = entry + LdrEntry[list];
-    // kernel32 stands on kernelbase, which is therefore initialized before it.
-    const isBefore = list === "inInitializationOrder" && module.name === KERNELBASE;
-    const next = isBefore ? memory.u32(head + 4) : head;
-    const previous = memory.u32(next + 4);
-    memory.setU32(link, next);
-    memory.setU32(link + 4, previous);
-    memory.setU32(previous, link);
-    memory.setU32(next + 4, link);
-  }
+  module.entry = entry;
+  linkModule(process, module, "inLoadOrder");
+  linkModule(process, module, "inMemoryOrder");
+  if (initialized) linkModule(process, module, "inInitializationOrder");
   process.modules.push(module);
   return true;
+}
+
+/** Puts a module at the end of one of the lists of PEB_LDR_DATA. */
+function linkModule(
+  process: Process,
+  module: LoadedModule,
+  list: keyof typeof LdrEntry & keyof typeof LdrData,
+): void {
+  const { memory, peb } = process.user!;
+  const head = memory.u32(peb + Peb.ldr) + LdrData[list];
+  const link = module.entry! + LdrEntry[list];
+  // kernel32 stands on kernelbase, which is therefore initialized before it.
+  const isBefore = list === "inInitializationOrder" && module.name === KERNELBASE;
+  const next = isBefore ? memory.u32(head + 4) : head;
+  const previous = memory.u32(next + 4);
+  memory.setU32(link, next);
+  memory.setU32(link + 4, previous);
+  memory.setU32(previous, link);
+  memory.setU32(next + 4, link);
 }
 
 /** Loads a DLL: of the model, or a file of the guest's file system. Its own imports come with it. */
@@ -140,10 +149,34 @@ export function loadLibrary(
     entryPoint: pe.entryPoint === 0 ? 0 : base + pe.entryPoint,
     image: undefined,
   };
-  if (base !== pe.imageBase && !relocate(process, pe, base)) return undefined;
-  if (!registerModule(process, module, true)) return undefined;
+  const moved = base === pe.imageBase || relocate(process, pe, base);
+  if (!moved || !registerModule(process, module, false)) {
+    process.user!.manager.unmap(base);
+    return undefined;
+  }
   bindImports(kernel, process, call, pe, base);
+  if (readTls(process, pe, base)) growTls(process);
+  process.initialized.push(module);
+  linkModule(process, module, "inInitializationOrder");
   return module;
+}
+
+/** Takes a module out of the process: lists, books, memory. */
+export function unloadModule(process: Process, module: LoadedModule): void {
+  const { memory, manager } = process.user!;
+  for (const list of ["inLoadOrder", "inMemoryOrder", "inInitializationOrder"] as const) {
+    const link = module.entry! + LdrEntry[list];
+    const [next, previous] = [memory.u32(link), memory.u32(link + 4)];
+    memory.setU32(previous, next);
+    memory.setU32(next + 4, previous);
+  }
+  for (const books of [process.modules, process.initialized]) {
+    const index = books.indexOf(module);
+    if (index >= 0) books.splice(index, 1);
+  }
+  process.tlsCallbacks.delete(module.base);
+  process.quiet.delete(module.base);
+  manager.unmap(module.base);
 }
 
 function mapImage(process: Process, section: Section, preferred: number): number | undefined {
@@ -281,11 +314,14 @@ function bindTable(
   patch(process, base + table, bytes);
 }
 
-/** Reads the TLS directory of an image: remembers its template and callbacks, writes its index. */
-export function readTls(process: Process, pe: PeFile, base: number): void {
+/**
+ * Reads the TLS directory of an image: remembers its template and callbacks, writes its index. False when it
+ * has none.
+ */
+export function readTls(process: Process, pe: PeFile, base: number): boolean {
   const { memory } = process.user!;
   const directory = pe.directory(Directory.tls);
-  if (directory.rva === 0) return;
+  if (directory.rva === 0 || process.tlsTemplates.length >= MAX_MODULES) return false;
   const bytes = memory.bytes(base + directory.rva, 24);
   const [start, end, index, callbacks, zeros] = [0, 4, 8, 12, 16].map((at) => get32(bytes, at));
   const size = end > start && end - start <= pe.sizeOfImage ? end - start : 0;
@@ -295,13 +331,33 @@ export function readTls(process: Process, pe: PeFile, base: number): void {
     patch(process, index, value);
   }
   process.tlsTemplates.push({ start, size, zeros: Math.min(zeros, 0x10_0000) });
-  const list: number[] = [];
-  for (let i = 0; callbacks !== 0 && i < MAX_TLS_CALLBACKS; i++) {
-    const callback = memory.u32(callbacks + i * 4);
-    if (callback === 0) break;
-    list.push(callback);
+  if (callbacks !== 0) process.tlsCallbacks.set(base, callbacks);
+  return true;
+}
+
+/** Gives the threads there are the block of the TLS directory that was read last. */
+function growTls(process: Process): void {
+  const heap = process.heaps.get(process.processHeap);
+  const { memory } = process.user!;
+  const count = process.tlsTemplates.length;
+  for (const thread of heap ? process.threads : []) {
+    // A thread that never ran gets all of its blocks when it does.
+    if (!thread.started) continue;
+    const vector = heap!.allocate(count * 4, true);
+    if (vector === 0) return;
+    const old = memory.u32(thread.teb + Teb.tlsPointer);
+    if (old !== 0) memory.setBytes(vector, memory.bytes(old, (count - 1) * 4));
+    memory.setU32(vector + (count - 1) * 4, tlsBlock(process, heap!, count - 1));
+    memory.setU32(thread.teb + Teb.tlsPointer, vector);
   }
-  process.tlsCallbacks.push({ base, callbacks: list });
+}
+
+function tlsBlock(process: Process, heap: Heap, index: number): number {
+  const { memory } = process.user!;
+  const { start, size, zeros } = process.tlsTemplates[index];
+  const block = heap.allocate(Math.max(size + zeros, 4), true);
+  if (block !== 0 && size > 0) memory.setBytes(block, memory.bytes(start, size));
+  return block;
 }
 
 /** Gives a thread its TLS blocks; returns the value for TEB.ThreadLocalStoragePointer. */
@@ -311,10 +367,6 @@ export function allocateTls(process: Process): number {
   const { memory } = process.user!;
   const vector = heap.allocate(process.tlsTemplates.length * 4, true);
   if (vector === 0) return 0;
-  process.tlsTemplates.forEach(({ start, size, zeros }, i) => {
-    const block = heap.allocate(Math.max(size + zeros, 4), true);
-    if (block !== 0 && size > 0) memory.setBytes(block, memory.bytes(start, size));
-    memory.setU32(vector + i * 4, block);
-  });
+  process.tlsTemplates.forEach((_, i) => memory.setU32(vector + i * 4, tlsBlock(process, heap, i)));
   return vector;
 }

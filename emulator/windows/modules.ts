@@ -4,11 +4,13 @@
  *
  * @module
  */
-import type { ApiCall, Module, Modules } from "./api.ts";
+import type { ApiCall, Module, Modules, Request } from "./api.ts";
+import type { KernelCall } from "./api_call.ts";
+import { callDll, Reason, shutDown } from "./callouts.ts";
 import { get16, get32 } from "./bytes.ts";
 import type { DllImage } from "./dll_image.ts";
 import type { Kernel } from "./kernel.ts";
-import { loadLibrary } from "./loader.ts";
+import { loadLibrary, unloadModule } from "./loader.ts";
 import type { Process } from "./process.ts";
 import { GuestFault } from "./user_memory.ts";
 
@@ -16,6 +18,12 @@ import { GuestFault } from "./user_memory.ts";
 export interface LoadedModule extends Module {
   /** Set for DLLs of the model. */
   readonly image: DllImage | undefined;
+  /** How often it was loaded by request; absent: it stays for good. */
+  references?: number;
+  /** Its entry point was called. */
+  attached?: boolean;
+  /** Address of its LDR_DATA_TABLE_ENTRY. */
+  entry?: number;
 }
 
 /** Which DLL stands behind an API set, by the set's prefix. */
@@ -72,7 +80,43 @@ export class ProcessModules implements Modules {
   }
 
   load(name: string): LoadedModule | undefined {
-    return this.find(name) ?? loadLibrary(this.kernel, this.process, this.call, name);
+    const known = this.find(name);
+    const module = known ?? loadLibrary(this.kernel, this.process, this.call, name);
+    if (!module || module.image) return module;
+    if (module.references !== undefined) module.references++;
+    else if (!known) module.references = 1;
+    return module;
+  }
+
+  *attach(module: Module): Generator<Request, boolean, number> {
+    const call = this.call as KernelCall;
+    const { initialized } = this.process;
+    // What came with it and was not called yet, dependencies first.
+    for (const one of initialized.filter(({ attached }) => !attached)) {
+      one.attached = true;
+      const went = yield* callDll(call, one, Reason.processAttach, 0);
+      if (went === 0 && one === module) {
+        yield* callDll(call, one, Reason.processDetach, 0);
+        unloadModule(this.process, one);
+        return false;
+      }
+    }
+    return true;
+  }
+
+  *release(module: Module): Generator<Request, void, number> {
+    const loaded = module as LoadedModule;
+    if (loaded.references === undefined || --loaded.references > 0) return;
+    yield* callDll(this.call as KernelCall, loaded, Reason.processDetach, 0);
+    unloadModule(this.process, loaded);
+  }
+
+  silence(module: Module): void {
+    this.process.quiet.add(module.base);
+  }
+
+  shutDown(): Generator<Request, void, number> {
+    return shutDown(this.call as KernelCall);
   }
 
   export(module: Module, name: string | number): number {

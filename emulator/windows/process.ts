@@ -68,8 +68,12 @@ export class Process implements Waitable {
   processHeap = 0;
   /** Address of the loader's data and how much of it is used. */
   loaderArena = { next: 0, end: 0 };
-  /** Modules whose TLS callbacks must run, main program first. */
-  tlsCallbacks: { readonly base: number; readonly callbacks: readonly number[] }[] = [];
+  /** DLLs that are not the model's, in the order in which they are initialized. */
+  readonly initialized: LoadedModule[] = [];
+  /** Bases of DLLs that do not want to hear of threads. */
+  readonly quiet = new Set<number>();
+  /** Address of the array of TLS callbacks, by module base. */
+  readonly tlsCallbacks = new Map<number, number>();
   /** TLS directories: start, end, zero fill of each index. */
   tlsTemplates: { readonly start: number; readonly size: number; readonly zeros: number }[] = [];
   exitCode: number | undefined;

@@ -7,6 +7,7 @@
  */
 import { InputError } from "../../core/ports.ts";
 import type { Request } from "./api.ts";
+import { callModules, Reason } from "./callouts.ts";
 import { createProcessHeap } from "./api_call.ts";
 import type { KernelCall } from "./api_call.ts";
 import { hex, words } from "./bytes.ts";
@@ -27,8 +28,6 @@ import { endProcess } from "./process_life.ts";
 import { Peb, Teb } from "./structures.ts";
 import { GuestFault } from "./user_memory.ts";
 
-const PROCESS_ATTACH = 1;
-const THREAD_ATTACH = 2;
 /** Below the top of a first stack: the last exception record, and ESP of the thread's first function. */
 const LAST_RECORD = 0x3c;
 const START_STACK = 0x6c;
@@ -52,15 +51,11 @@ export function* startThread(call: KernelCall): Generator<Request, void, number>
   memory.setBytes(record, words([0xffffffff, kernel.symbol("ntdll.dll", "FinalExceptionHandler")]));
   memory.setU32(call.teb + Teb.exceptionList, record);
   call.stackPointer = record - 0x100;
-  if (isFirst) {
-    for (const module of process.modules.slice(1)) {
-      if (module.image || module.entryPoint === 0) continue;
-      yield { kind: "invoke", address: module.entryPoint, args: [module.base, PROCESS_ATTACH, 1] };
-    }
-  }
-  for (const { base, callbacks } of process.tlsCallbacks) {
-    const reason = isFirst ? PROCESS_ATTACH : THREAD_ATTACH;
-    for (const address of callbacks) yield { kind: "invoke", address, args: [base, reason, 0] };
+  if (isFirst) { for (const module of process.initialized) module.attached = true; }
+  const refuses = yield* callModules(call, isFirst ? Reason.processAttach : Reason.threadAttach);
+  if (refuses) {
+    const { code, detail } = problem(Status.dllInitFailed, `${refuses.name} failed to initialize`);
+    return endProcess(kernel, process, code, { code, address: 0, detail });
   }
   yield* thread.runApcs();
   enterStart(call);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // C programs that check what functions do, compiled here and run in the test bed.
 import assert from "node:assert/strict";
+import type { GuestSettings } from "../../../core/ports.ts";
 import { need } from "../../../tests/means.ts";
 import { createXenModel, machineFramesFor } from "../../hypervisor/mod.ts";
 import { WindowsGuest } from "../mod.ts";
@@ -32,9 +33,11 @@ async function execute(program: string, args: readonly string[]): Promise<void> 
 async function compile(folder: string, name: string): Promise<Uint8Array> {
   const target = `${folder}/${name}.exe`;
   const objects: string[] = [];
-  if (name === "desktop") {
+  if (name === "desktop" || name === "loader") {
     objects.push(`${folder}/resources.o`);
-    await execute("i686-w64-mingw32-windres", ["desktop.rc", objects[0]]);
+    const library = `${folder}/library.dll`;
+    await execute("i686-w64-mingw32-gcc", ["-shared", "-o", library, "library.c"]);
+    await execute("i686-w64-mingw32-windres", ["-I", folder, `${name}.rc`, objects[0]]);
   }
   // What is C++ brings its runtime library along.
   const isPlusPlus = name === "cplusplus";
@@ -49,12 +52,18 @@ async function compile(folder: string, name: string): Promise<Uint8Array> {
     ...objects,
     ...LIBRARIES,
   ]);
-  return await Deno.readFile(target);
+  const overlay = name === "loader" ? "overlay" : "";
+  return new Uint8Array([...await Deno.readFile(target), ...new TextEncoder().encode(overlay)]);
 }
 
-function run(name: string, bytes: Uint8Array, args: readonly string[]): WindowsGuest {
+function run(
+  name: string,
+  bytes: Uint8Array,
+  args: readonly string[],
+  settings?: GuestSettings,
+): WindowsGuest {
   const xen = createXenModel({ frames: machineFramesFor(FRAMES) });
-  const guest = new WindowsGuest(xen.createDomain({ guestFrames: FRAMES }), { dlls });
+  const guest = new WindowsGuest(xen.createDomain({ guestFrames: FRAMES }), { dlls, settings });
   guest.addProcess({ name: `${name}.exe`, bytes, args });
   const { end } = guest.run(MAX_INSTRUCTIONS, () => false);
   const how = `${end?.reason}: ${end?.detail}`;
@@ -74,9 +83,14 @@ const PROGRAMS: Record<string, readonly string[]> = {
   machine: [],
   integrity: [],
   exceptions: [],
+  loader: [],
   cplusplus: [],
   runtime: ["two words", 'a"b'],
 };
+
+/** Programs that are run a second time, with DEP for all and everything at another address. */
+const MOVED = ["memory", "exceptions", "loader"];
+const STRICT: GuestSettings = { dep: "alwayson", aslr: true };
 
 /** What a program calls though the model refuses it. */
 const MISSING: Record<string, readonly string[]> = { processes: ["CreateProcess with DEBUG_PROCESS"] };
@@ -88,9 +102,12 @@ for (const [name, args] of Object.entries(PROGRAMS)) {
     fn: async () => {
       const folder = await Deno.makeTempDir();
       try {
-        const guest = run(name, await compile(folder, name), args);
-        assert.match(guest.output, /\d{2,} checks, 0 failures\n$/);
-        assert.deepEqual(guest.missing().map((one) => one.name), MISSING[name] ?? []);
+        const bytes = await compile(folder, name);
+        for (const settings of MOVED.includes(name) ? [undefined, STRICT] : [undefined]) {
+          const guest = run(name, bytes, args, settings);
+          assert.match(guest.output, /\d{2,} checks, 0 failures\n$/);
+          assert.deepEqual(guest.missing().map((one) => one.name), MISSING[name] ?? []);
+        }
       } finally {
         await Deno.remove(folder, { recursive: true });
       }

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** kernel32: modules and their exports. @module */
 import type { ApiCall, HandlerResult, Module, Request } from "../../api.ts";
-import { both, type Handlers, invoke } from "../define.ts";
+import { leaveThread } from "../../callouts.ts";
+import { both, type Handlers } from "../define.ts";
 import { Win32 } from "../shared/errors.ts";
 import { lasting, store, text } from "../shared/text.ts";
-
-const PROCESS_ATTACH = 1;
-const PROCESS_DETACH = 0;
 
 /**
  * Loads a DLL and runs the entry points of everything that came with it, dependencies first; undefined, with
@@ -17,24 +15,14 @@ export function* loadAndAttach(
   name: string,
   quiet = false,
 ): Generator<Request, Module | undefined, number> {
-  const before = new Set(call.modules.all().map((module) => module.base));
   const module = call.modules.load(name);
   if (!module) {
     call.lastError = Win32.modNotFound;
     return undefined;
   }
-  if (quiet) return module;
-  const fresh = call.modules.all().filter((other) => !before.has(other.base)).reverse();
-  for (const other of fresh) {
-    if (other.entryPoint === 0 || other.entryPoint === other.base) continue;
-    const went: number = yield invoke(other.entryPoint, [other.base, PROCESS_ATTACH, 0]);
-    if (went === 0 && other.base === module.base) {
-      yield invoke(other.entryPoint, [other.base, PROCESS_DETACH, 0]);
-      call.lastError = 1114;
-      return undefined;
-    }
-  }
-  return module;
+  if (quiet || (yield* call.modules.attach(module))) return module;
+  call.lastError = 1114;
+  return undefined;
 }
 
 const DONT_RESOLVE = 1;
@@ -49,8 +37,6 @@ function* load(
   if (name === 0) return call.fail(Win32.invalidParameter);
   const wanted = text(call, name, wide, 1024);
   if (wanted === "") return call.fail(Win32.invalidParameter);
-  const known = call.modules.find(wanted);
-  if (known && !/[\\/]/.test(wanted)) return known.base;
   const module = yield* loadAndAttach(call, wanted, (flags & (DONT_RESOLVE | AS_DATA)) !== 0);
   return module?.base ?? 0;
 }
@@ -108,9 +94,23 @@ export const module: Handlers = {
     return procedure(call, module, name) || call.fail(Win32.procNotFound);
   },
   LoadModule: (call) => call.fail(Win32.fileNotFound, Win32.fileNotFound),
-  FreeLibrary: (call, handle) => moduleOf(call, handle) ? 1 : call.fail(Win32.modNotFound),
-  FreeLibraryAndExitThread: (call, _handle, code) => call.exitThread(code),
-  DisableThreadLibraryCalls: (call, handle) => moduleOf(call, handle) ? 1 : call.fail(Win32.modNotFound),
+  FreeLibrary: function* (call, handle) {
+    const module = moduleOf(call, handle);
+    if (!module) return call.fail(Win32.modNotFound);
+    yield* call.modules.release(module);
+    return 1;
+  },
+  FreeLibraryAndExitThread: function* (call, handle, code) {
+    const module = moduleOf(call, handle);
+    if (module) yield* call.modules.release(module);
+    yield* leaveThread(call, code);
+  },
+  DisableThreadLibraryCalls: (call, handle) => {
+    const module = moduleOf(call, handle);
+    if (!module) return call.fail(Win32.modNotFound);
+    call.modules.silence(module);
+    return 1;
+  },
   SetDefaultDllDirectories: () => 1,
   SetSearchPathMode: () => 1,
 };

@@ -150,7 +150,8 @@ export const process: Handlers = {
     call.handles.close(made.thread);
     return 33;
   },
-  ExitProcess: (call, code) => {
+  ExitProcess: function* (call, code) {
+    yield* call.modules.shutDown();
     flushAll(call);
     call.exitProcess(code);
   },

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Start and end of a C program: arguments, initialisers, atexit, signals, C++ and exception support. @module */
+import { leaveThread } from "../../callouts.ts";
 import type { ApiCall, DllVariable, HandlerResult, Request } from "../../api.ts";
 import { alias, constant, type Handlers, invoke } from "../define.ts";
 import { environmentBlock } from "../kernel32/environment.ts";
@@ -127,6 +128,7 @@ function* runExits(call: ApiCall): Generator<Request, void, number> {
 
 function* exit(call: ApiCall, code: number): Generator<Request, HandlerResult, number> {
   yield* runExits(call);
+  yield* call.modules.shutDown();
   flushAll(call);
   call.exitProcess(code);
 }
@@ -223,7 +225,8 @@ export const startup: Handlers = {
     return target;
   },
   exit,
-  _exit: (call, code) => {
+  _exit: function* (call, code) {
+    yield* call.modules.shutDown();
     flushAll(call);
     call.exitProcess(code);
   },
@@ -289,8 +292,8 @@ export const startup: Handlers = {
     thread(call, start, parameter, stack, false, 0) || 0xffffffff,
   _beginthreadex: (call, _security, stack, start, parameter, flags, id) =>
     thread(call, start, parameter, stack, (flags & 4) !== 0, id),
-  _endthread: (call) => call.exitThread(0),
-  _endthreadex: (call, code) => call.exitThread(code),
+  _endthread: (call) => leaveThread(call, 0),
+  _endthreadex: leaveThread,
   __threadid: (call) =>
     call.state(`threadid:${call.tid}`, () => ({
       address: call.heaps.allocate(call.heaps.processHeap, 4, true),

@@ -5,6 +5,8 @@ import { join64, returns64, shortcut } from "../code.ts";
 import { alias, constant, type Handlers } from "../define.ts";
 import { Status, Win32, win32OfStatus } from "../shared/errors.ts";
 import { heapAllocate } from "../kernel32/memory.ts";
+import { leaveThread } from "../../callouts.ts";
+import { flushAll } from "../shared/filesystem.ts";
 import { verifyVersion, writeVersion } from "../kernel32/system.ts";
 
 const INFINITE = 0xffffffff;
@@ -263,8 +265,12 @@ export const heap: Handlers = {
   RtlAcquirePebLock: () => 0,
   RtlReleasePebLock: () => 0,
   RtlGetNtGlobalFlags: (call) => call.memory.u32(call.peb + 0x68),
-  RtlExitUserThread: (call, code) => call.exitThread(code),
-  RtlExitUserProcess: (call, code) => call.exitProcess(code),
+  RtlExitUserThread: leaveThread,
+  RtlExitUserProcess: function* (call, code) {
+    yield* call.modules.shutDown();
+    flushAll(call);
+    call.exitProcess(code);
+  },
   RtlAddVectoredExceptionHandler: (call, first, handler) =>
     call.system.addVectoredHandler(first !== 0, handler),
   RtlRemoveVectoredExceptionHandler: (call, handle) => call.system.removeVectoredHandler(handle) ? 1 : 0,

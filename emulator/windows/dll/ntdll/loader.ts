@@ -61,8 +61,17 @@ export const loader: Handlers = {
     call.memory.setU32(result, address);
     return address ? 0 : name ? Status.procedureNotFound : Status.ordinalNotFound;
   },
-  LdrUnloadDll: (call, base) => call.modules.at(base) ? 0 : Status.dllNotFound,
-  LdrDisableThreadCalloutsForDll: () => 0,
+  LdrUnloadDll: function* (call, base) {
+    const module = call.modules.at(base);
+    if (!module) return Status.dllNotFound;
+    yield* call.modules.release(module);
+    return 0;
+  },
+  LdrDisableThreadCalloutsForDll: (call, base) => {
+    const module = call.modules.at(base);
+    if (module) call.modules.silence(module);
+    return module ? 0 : Status.dllNotFound;
+  },
   LdrAddRefDll: () => 0,
   LdrLockLoaderLock: (call, _flags, state, cookie) => {
     if (state) call.memory.setU32(state, 1);
