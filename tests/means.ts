@@ -17,6 +17,8 @@ const MEANS = {
   "clamscan": { program: "clamscan", package: "clamav" },
   "clamd": { program: "clamd", package: "clamav-daemon" },
   "clamav-testfiles": { file: "/usr/share/clamav-testfiles/clam-upx.exe", package: "clamav-testfiles" },
+  "qemu-system-i386": { program: "qemu-system-i386", package: "qemu-system-x86" },
+  "bochs": { program: "bochs-bin", package: "bochs bochs-term" },
   "libunicorn2": { file: "/usr/lib/x86_64-linux-gnu/libunicorn.so.2", package: "libunicorn2" },
 } as const satisfies Record<
   string,

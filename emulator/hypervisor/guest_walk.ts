@@ -39,8 +39,8 @@ export type PagingMode = (typeof PagingMode)[keyof typeof PagingMode];
 /**
  * One vCPU's walker. Its fields hold the result of the last walk, so that a walk allocates nothing.
  *
- * The four page-directory-pointer entries are read when CR3 is loaded and kept (SDM 3A, 4.4.1). Reserved bits
- * in them are reported where the entry is used, as AMD processors do for guests (APM volume 2, 15.25.10).
+ * The four page-directory-pointer entries are read when CR3 is loaded and kept (SDM 3A, 4.4.1). The guest's own
+ * loads are refused when they have reserved bits; where the host loaded CR3 these are reported at their use.
  */
 export class GuestWalk {
   mode: PagingMode = PagingMode.off;
@@ -96,6 +96,18 @@ export class GuestWalk {
     for (let i = 0; i < 8; i++) {
       this.#pdpte[i] = mfn < 0 ? 0xffff_ffff : this.#memory.readWord(mfn, (base & 0xfe0) + i * 4);
     }
+  }
+
+  /** True when no present page-directory-pointer entry at a CR3 has a reserved bit set (SDM 3A, 4.4.1). */
+  pointersValid(cr3: number): boolean {
+    const mfn = this.#map.machineFrame(cr3 >>> 12);
+    for (let i = 0; i < 4; i++) {
+      const at = (cr3 & 0xfe0) + 8 * i;
+      const lo = mfn < 0 ? -1 : this.#memory.readWord(mfn, at);
+      const hi = mfn < 0 ? -1 : this.#memory.readWord(mfn, at + 4);
+      if (lo & PRESENT && (lo & RESERVED_PDPTE_LOW || hi & RESERVED_PDPTE_HIGH)) return false;
+    }
+    return true;
   }
 
   /** EFER has no exit of its own: true when it is no longer what the last reload saw. */

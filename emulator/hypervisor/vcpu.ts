@@ -113,6 +113,10 @@ export class VcpuModel implements Vcpu, VcpuPaging, CpuHost {
     this.#home.controlChanged(this, register === 3);
   }
 
+  directoryPointersValid(cr3: number): boolean {
+    return this.walk.pointersValid(cr3);
+  }
+
   invalidatePage(_va: number): void {
     this.#home.invalidate(this);
   }

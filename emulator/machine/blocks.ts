@@ -47,6 +47,10 @@ export interface Mode {
   /** One instruction a block. */
   readonly single: boolean;
   readonly user: boolean;
+  /** Alignment is checked: no access may take the short way. */
+  readonly checked: boolean;
+  /** Limit of the code segment. */
+  readonly limit: number;
 }
 
 /** One block. */
@@ -100,6 +104,8 @@ export class BlockCache {
   readonly #byFrame = new Map<number, FrameCode>();
   readonly #instruction = new Instruction();
   readonly #scratch = new Uint8Array(32);
+  /** A breakpoint is set at a linear address: blocks begin there, and each entry asks the CPU. */
+  watched: (linear: number) => boolean = () => false;
   /** A frame got its first block or lost its last one. */
   onCodeChanged: (frame: number, hasCode: boolean) => void = () => {};
   /** A block was decoded; all is forgotten. */
@@ -238,7 +244,7 @@ export class BlockCache {
     }
   }
 
-  /** Decodes a block. Returns undefined when its first instruction is longer than 15 bytes. */
+  /** Decodes a block. Returns undefined when its first instruction is too long, or leaves the code segment. */
   decode(source: Source): BlockInfo | undefined {
     if (this.#free + (MAX_BLOCK + 3) * OP_SIZE > this.#end) this.clear();
     const { mode } = source;
@@ -263,7 +269,9 @@ export class BlockCache {
         length = decode(scratch, 0, rest + 15, mode.code32, ins);
         end2 = at + length - 4096;
       }
-      if (length <= 0) {
+      const outside = (eip >>> 0) + length - 1 > mode.limit;
+      const linear = (source.linear + at - start) | 0;
+      if (length <= 0 || outside || (count > 0 && this.watched(linear))) {
         if (count > 0) break;
         return undefined;
       }
@@ -310,11 +318,18 @@ export class BlockCache {
     words[header + (Block.mode >> 2)] = mode.id;
     words[header + (Block.page >> 2)] = frame2 >= 0 ? 2 : source.linear & -4096;
     words[header + (Block.addend >> 2)] = page - (source.linear & -4096);
+    const guarded = this.watched(source.linear);
+    if (guarded) {
+      // Never valid, in no mode, on no page: whoever goes there looks it up.
+      words[header + (Block.generation >> 2)] = 0;
+      words[header + (Block.mode >> 2)] = 0;
+      words[header + (Block.page >> 2)] = 2;
+    }
     this.#byKey.set(key, block);
     this.#register(block, source.frame, start, block.end);
     if (frame2 >= 0) this.#register(block, frame2, 0, end2);
     this.#free = address + (ops + 1) * OP_SIZE;
-    this.onDecoded(block, mode);
+    if (!guarded) this.onDecoded(block, mode);
     return block;
   }
 

@@ -6,6 +6,7 @@
  * @module
  */
 import { BlockCache, type Mode } from "./blocks.ts";
+import { Breakpoints } from "./breakpoints.ts";
 import { GuestFault, GuestHold, Vector } from "./fault.ts";
 import { Fpu } from "./fpu.ts";
 import { FRAMES_BASE, SEGMENT_SIZE, SegmentField, State } from "./layout.ts";
@@ -37,6 +38,9 @@ const ARITHMETIC = Flag.cf | Flag.pf | Flag.af | Flag.zf | Flag.sf | Flag.of;
 /** Bits of EFLAGS that exist here. */
 const EFLAGS_BITS = 0x3f_7fd5;
 
+/** CR0.AM. */
+const ALIGNMENT_MASK = 0x4_0000;
+
 /** Kinds of code segment that are told apart at a time. */
 const MAX_MODES = 1024;
 
@@ -56,6 +60,11 @@ export const Rights = {
   pages: 0x8000,
   unusable: 0x1_0000,
 } as const; // deno-fmt-ignore
+
+/** True when an operand of so many bytes must not lie there while alignment is checked (SDM table 6-7). */
+function isMisaligned(va: number, size: number): boolean {
+  return (va & (size === 2 ? 1 : size === 4 || size === 6 ? 3 : size === 8 || size === 10 ? 7 : 0)) !== 0;
+}
 
 const nobody: CpuHost = {
   translate: () => {
@@ -95,14 +104,25 @@ export class Core {
   idtr = { base: 0, limit: 0x3ff };
   ldtr = { selector: 0, base: 0, limit: 0, rights: 0 };
   tr = { selector: 0, base: 0, limit: 0, rights: 0x8b };
-  readonly debug = new Int32Array([0, 0, 0, 0, 0, 0, 0xffff_0ff0 | 0, 0x400]);
+  readonly breakpoints = new Breakpoints();
   readonly sysenter = { cs: 0, esp: 0, eip: 0 };
   tscOffset = 0;
+  /** IA32_TSC_AUX and IA32_PAT. */
+  tscAux = 0;
+  pat: readonly [low: number, high: number] = [0x0007_0406, 0x0007_0406];
   /** Instructions retired before the current one; the CPU puts its counter here. */
   retired: () => number = () => 0;
 
-  /** Set by helpers: no #DB after this instruction (MOV SS, an interrupt gate was taken). */
+  /** Set by helpers: no single-step trap after this instruction (MOV SS, a gate was taken). */
   noTrap = false;
+  /** Set by helpers: RF of EFLAGS was loaded by this instruction, so it holds for the next one. */
+  resumeLoaded = false;
+  /**
+   * Number of retired instructions right behind a MOV SS or POP SS, and behind an STI that set IF: before the
+   * next instruction no debug exception and no interrupt is taken (SDM volume 3, 6.8).
+   */
+  stackShadow = -1;
+  interruptShadow = -1;
   /** What {@link Cpu.run} returns once WebAssembly is left. */
   exit: CpuExit | undefined;
   /** Exception to deliver once WebAssembly is left. */
@@ -126,7 +146,15 @@ export class Core {
     this.area = area;
     this.w = area >>> 2;
     this.blocks = new BlockCache(memory, area);
-    this.tlb = new Tlb(memory, area, (frame) => this.peers.some((core) => core.blocks.hasCode(frame)));
+    this.tlb = new Tlb(
+      memory,
+      area,
+      (frame) => this.peers.some((core) => core.blocks.hasCode(frame)),
+      this.breakpoints.withheld,
+    );
+    this.breakpoints.onWatchedChanged = () => this.flushAll();
+    this.breakpoints.onExecutedChanged = () => this.blocks.clear();
+    this.blocks.watched = (linear) => this.breakpoints.at(linear) !== 0;
     this.blocks.onCodeChanged = (frame) => {
       const hasCode = this.peers.some((core) => core.blocks.hasCode(frame));
       for (const core of this.peers) core.tlb.codeChanged(frame, hasCode);
@@ -195,6 +223,14 @@ export class Core {
     this.setState(State.flagResult, value & Flag.zf ? 0 : 0x100);
     this.setState(State.eflags, value & EFLAGS_BITS & ~ARITHMETIC);
   }
+  /** Right behind MOV SS or POP SS. */
+  get inStackShadow(): boolean {
+    return this.stackShadow >= 0 && this.stackShadow === this.retired();
+  }
+  /** The run loop has something to do behind the instruction at hand. */
+  get leaves(): boolean {
+    return this.stopRequested || this.breakpoints.hits !== 0;
+  }
   get iopl(): number {
     return (this.state(State.eflags) >> 12) & 3;
   }
@@ -230,8 +266,16 @@ export class Core {
   }
   setCpl(cpl: number): void {
     this.cpl = cpl;
-    this.setState(State.tlb, this.tlb.bankAddress(cpl === 3));
+    this.#chooseBank();
     this.modeStale = true;
+  }
+  /** Accesses of ring 3 must be aligned (SDM volume 3, 6.15, interrupt 17). */
+  get checksAlignment(): boolean {
+    return this.cpl === 3 && (this.cr0 & ALIGNMENT_MASK) !== 0 && (this.state(State.eflags) & Flag.ac) !== 0;
+  }
+  #chooseBank(): void {
+    const bank = this.checksAlignment ? this.area + State.emptyBank : this.tlb.bankAddress(this.cpl === 3);
+    this.setState(State.tlb, bank);
   }
   #flat(segment: number): boolean {
     const at = State.segments + segment * SEGMENT_SIZE;
@@ -240,12 +284,15 @@ export class Core {
   }
   /** Finds the number of the current mode. */
   updateMode(): void {
-    if (!this.modeStale && this.mode.single === this.single) return;
+    const checked = this.checksAlignment;
+    if (!this.modeStale && this.mode.single === this.single && this.mode.checked === checked) return;
+    this.#chooseBank();
     const code32 = (this.rights[1] & Rights.big) !== 0;
     const flat = this.#flat(0) && this.#flat(2) && this.#flat(3) && this.state(State.stackMask) === -1;
-    const name = `${this.cpl === 3} ${code32} ${flat} ${this.single} ${this.segmentBase(1)} ${
-      this.limits[1]
-    }`;
+    const limit = this.limits[1];
+    const name = `${this.cpl === 3} ${code32} ${flat} ${this.single} ${checked} ${
+      this.segmentBase(1)
+    } ${limit}`;
     let mode = this.#modes.get(name);
     if (mode === undefined) {
       if (this.#modes.size >= MAX_MODES) {
@@ -253,7 +300,8 @@ export class Core {
         this.#modes.clear();
         this.blocks.clear();
       }
-      mode = { id: this.#modes.size + 1, code32, flat, single: this.single, user: this.cpl === 3 };
+      const { single } = this;
+      mode = { id: this.#modes.size + 1, code32, flat, single, checked, user: this.cpl === 3, limit };
       this.#modes.set(name, mode);
     }
     this.mode = mode;
@@ -307,6 +355,8 @@ export class Core {
   // Memory by linear address, for helpers; little-endian, sizes 1, 2, 4. Throw GuestFault.
 
   read(va: number, size: number, user = this.cpl === 3): number {
+    if (user && isMisaligned(va, size) && this.checksAlignment) throw new GuestFault(Vector.ac, 0);
+    if (this.breakpoints.watching) this.breakpoints.access(va, size, false);
     if ((va & 4095) + size <= 4096) return this.#get(this.address(va, Access.read, user), size);
     let value = 0;
     const first = 4096 - (va & 4095);
@@ -322,11 +372,13 @@ export class Core {
   }
   /** Checks that bytes can be written, without writing. */
   prepareWrite(va: number, size: number, user = this.cpl === 3): void {
+    if (user && isMisaligned(va, size) && this.checksAlignment) throw new GuestFault(Vector.ac, 0);
     this.address(va, Access.write, user);
     if ((va & 4095) + size > 4096) this.address((va + size - 1) | 0, Access.write, user);
   }
   write(va: number, size: number, value: number, user = this.cpl === 3): void {
     this.prepareWrite(va, size, user);
+    if (this.breakpoints.watching) this.breakpoints.access(va, size, true);
     for (let i = 0; i < size;) {
       const at = (va + i) | 0;
       const n = Math.min(size - i, 4096 - (at & 4095));

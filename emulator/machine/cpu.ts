@@ -7,12 +7,23 @@
  */
 import { rows, tableFingerprint } from "../isa/mod.ts";
 import { type BlockInfo, MAX_BLOCK, rowOf } from "./blocks.ts";
+import { DebugStatus } from "./breakpoints.ts";
 import { Core, Flag } from "./core.ts";
 import { GuestFault, GuestHold, Vector } from "./fault.ts";
 import { Handler, type IMPORTS } from "./generate.ts";
 import { helpers } from "./helpers/mod.ts";
 import { deliver, DeliveryKind } from "./interrupts.ts";
-import { Exit, FRAMES_BASE, HelperResult, Op, OP_SIZE, OpInfo, SEGMENT_SIZE, State } from "./layout.ts";
+import {
+  Block,
+  Exit,
+  FRAMES_BASE,
+  HelperResult,
+  Op,
+  OP_SIZE,
+  OpInfo,
+  SEGMENT_SIZE,
+  State,
+} from "./layout.ts";
 import { SLOW_WRITE } from "./lowering.ts";
 import { Jit, type JitStatistics } from "./jit.ts";
 import type { LinearMemory } from "./memory.ts";
@@ -41,6 +52,14 @@ interface Bounce {
   length: number;
 }
 
+/** CR4.DE. */
+const DEBUG_EXTENSIONS = 8;
+
+/** Mask of the address bits that must be clear for an access of so many bytes; PUSHA and POPA are words. */
+function alignmentOf(length: number): number {
+  return length === 32 ? 3 : length === 16 ? 1 : length - 1;
+}
+
 /** Turns a fault of the guest's tables into an error for the host that asked. */
 function forHost(action: string, selector: number, body: () => void): void {
   try {
@@ -67,6 +86,8 @@ export class InterpretedCpu implements Cpu {
   #slice = 0;
   /** Instructions of the current block that are paid for and not yet run. */
   #unfinished = 0;
+  /** Debug conditions that an instruction right behind MOV SS holds back, as bits of DR6. */
+  #heldBack = 0;
   /** The CPU shut down outside of {@link run}. */
   #lost: CpuExit | undefined;
 
@@ -128,12 +149,19 @@ export class InterpretedCpu implements Cpu {
         return { kind: "stop" };
       }
       if (remaining <= 0) return { kind: "budget" };
-      const trace = (core.state(State.eflags) & Flag.tf) !== 0;
-      core.single = trace || remaining < MAX_BLOCK;
+      const flags = core.state(State.eflags);
+      const trace = (flags & Flag.tf) !== 0, resume = (flags & Flag.rf) !== 0;
+      // What MOV SS has held back comes behind the next instruction.
+      this.#heldBack |= core.breakpoints.hits;
+      core.breakpoints.hits = 0;
+      // RF holds for one instruction.
+      const step = trace || resume || this.#heldBack !== 0;
+      core.single = step || remaining < MAX_BLOCK;
       core.updateMode();
-      this.#slice = trace ? 1 : Math.min(remaining, SLICE);
+      this.#slice = step ? 1 : Math.min(remaining, SLICE);
       this.#withheld = 0;
-      core.noTrap = false;
+      core.noTrap = core.resumeLoaded = false;
+      const from = core.eip;
       core.setState(State.budget, this.#slice);
       const code = this.#enter(0, core.area);
       this.#restorePatches();
@@ -142,6 +170,11 @@ export class InterpretedCpu implements Cpu {
       this.#slice = 0;
       remaining -= executed;
       if (executed > 0) deliveries = 0;
+      // Between two turns of a repeated instruction.
+      const between = step && executed > 0 && core.eip === from && this.#repeats(from);
+      if (resume && executed > 0 && !core.resumeLoaded && !between) {
+        core.setState(State.eflags, core.state(State.eflags) & ~Flag.rf);
+      }
       if (code === Exit.event) {
         const { exit, fault } = core;
         core.exit = undefined;
@@ -154,17 +187,33 @@ export class InterpretedCpu implements Cpu {
               detail: `exception ${fault.vector} without end at 0x${(core.eip >>> 0).toString(16)}`,
             };
           }
-          const lost = this.#deliver(fault.vector, fault.errorCode, DeliveryKind.fault);
+          const kind = fault.resumes ? DeliveryKind.fault : DeliveryKind.trap;
+          const lost = this.#deliver(fault.vector, fault.errorCode, kind);
           if (lost) return lost;
           continue;
         }
       }
-      if (trace && executed > 0 && !core.noTrap) {
-        core.debug[6] |= 0x4000;
-        const lost = this.#deliver(Vector.db, undefined, DeliveryKind.trap);
+      if (executed > 0 && !core.inStackShadow) {
+        const { hits } = core.breakpoints;
+        const cause = hits | this.#heldBack | (trace && !core.noTrap ? DebugStatus.step : 0);
+        if (cause === 0) continue;
+        core.breakpoints.hits = this.#heldBack = 0;
+        core.breakpoints.report(cause);
+        const kind = between ? DeliveryKind.fault : DeliveryKind.trap;
+        const lost = this.#deliver(Vector.db, undefined, kind);
         if (lost) return lost;
       }
     }
+  }
+  /** True when the instruction at an EIP, just run by itself, is a repeated one. */
+  #repeats(eip: number): boolean {
+    const core = this.#core;
+    const block = core.blocks.findNear(eip, core.mode);
+    if (block === undefined) return false;
+    const info = core.words[(block.address + OP_SIZE + Op.info) >>> 2];
+    const { repeat, helper } = rowOf(info);
+    return (repeat !== undefined || helper === "inString" || helper === "outString") &&
+      ((info >> OpInfo.repeat) & 3) !== 0;
   }
 
   /** Delivers through the IDT; a fault on the way that ends in #DF and a third one shut the CPU down. */
@@ -190,7 +239,9 @@ export class InterpretedCpu implements Cpu {
     const core = this.#core;
     const w = op >>> 2;
     core.fault = fault;
-    core.eip = core.words[w + (Op.eip >> 2)];
+    // What the instruction touched before it failed is no access; it will come again.
+    core.breakpoints.hits = 0;
+    if (!fault.committed) core.eip = core.words[w + (Op.eip >> 2)];
     core.setState(State.budget, core.state(State.budget) + core.words[w + (Op.remaining >> 2)]);
   }
   /** Whatever was thrown while an op ran. */
@@ -219,6 +270,7 @@ export class InterpretedCpu implements Cpu {
     this.#unfinished = core.words[(op + Op.remaining) >>> 2];
     let host: number;
     try {
+      if (core.mode.checked && linear & alignmentOf(length)) throw new GuestFault(Vector.ac, 0);
       host = core.address(linear, access, user);
       const first = 4096 - (linear & 4095);
       if (first < length) {
@@ -239,7 +291,8 @@ export class InterpretedCpu implements Cpu {
       this.#thrown(op, thrown);
       return 0;
     }
-    if (core.state(State.generation) !== generation || core.stopRequested) this.#leaveAfter(op);
+    if (core.breakpoints.watching) core.breakpoints.access(linear, length, write);
+    if (core.state(State.generation) !== generation || core.leaves) this.#leaveAfter(op);
     return host;
   }
 
@@ -279,14 +332,14 @@ export class InterpretedCpu implements Cpu {
       return HelperResult.event;
     }
     if (!result && !row.ends) {
-      if (core.state(State.generation) !== generation || core.stopRequested) this.#leaveAfter(op);
+      if (core.state(State.generation) !== generation || core.leaves) this.#leaveAfter(op);
       return HelperResult.next;
     }
     if (!result) core.eip = core.words[w + (Op.next >> 2)];
     core.setState(State.budget, core.state(State.budget) + remaining - 1);
-    // A changed TF, or a stop, is looked at by the run loop.
-    const trace = (core.state(State.eflags) & Flag.tf) !== 0;
-    if (trace || core.stopRequested) return HelperResult.event;
+    // A changed TF or RF, a breakpoint or a stop is looked at by the run loop.
+    const trace = (core.state(State.eflags) & (Flag.tf | Flag.rf)) !== 0;
+    if (trace || core.leaves) return HelperResult.event;
     core.updateMode();
     return HelperResult.jump;
   }
@@ -300,10 +353,10 @@ export class InterpretedCpu implements Cpu {
     const handler = trueHandler(core.words, op, this.#tableSize);
     if (row.ends || (row.firstFused >= 0 && handler >= row.firstFused)) {
       // Linked jumps check the generation, but not for a stop.
-      if (core.stopRequested) this.#withhold();
+      if (core.leaves) this.#withhold();
       return;
     }
-    if (core.stopRequested) this.#withhold();
+    if (core.leaves) this.#withhold();
     this.#patch(op + OP_SIZE);
     if (row.repeat && (info >> OpInfo.repeat) & 3) this.#patch(op);
   }
@@ -337,14 +390,14 @@ export class InterpretedCpu implements Cpu {
     this.#restorePatches();
     core.eip = core.words[w + (Op.eip >> 2)];
     core.setState(State.budget, core.state(State.budget) + core.words[w + (Op.remaining >> 2)]);
-    return core.stopRequested ? 0 : 1;
+    return core.leaves ? 0 : 1;
   }
 
   #lookup(): number {
     const core = this.#core;
     this.#restorePatches();
     this.#unfinished = 0;
-    if (core.state(State.budget) <= 0 || core.stopRequested) return 0;
+    if (core.state(State.budget) <= 0 || core.leaves) return 0;
     try {
       const block = this.#find();
       core.blocks.cacheJump(core.eip, block.address);
@@ -371,6 +424,7 @@ export class InterpretedCpu implements Cpu {
     const eip = core.eip;
     if (eip >>> 0 > core.limits[1]) throw new GuestFault(Vector.gp, 0);
     const linear = (eip + core.segmentBase(1)) | 0;
+    if (core.breakpoints.executing) this.#checkBreakpoint(linear);
     const frame = core.tlb.frames[core.translate(linear, Access.fetch, mode.user)];
     const nextPage = ((linear & -4096) + 4096) | 0;
     const nextFrame = () => core.tlb.frames[core.translate(nextPage, Access.fetch, mode.user)];
@@ -381,8 +435,20 @@ export class InterpretedCpu implements Cpu {
     }
     block ??= core.blocks.decode({ eip, linear, frame, mode, nextFrame });
     if (block === undefined) throw new GuestFault(Vector.gp, 0);
-    core.words[block.address >>> 2] = core.state(State.generation);
+    // A block with a breakpoint asks each time (its mode is 0).
+    if (core.words[(block.address + Block.mode) >>> 2] !== 0) {
+      core.words[block.address >>> 2] = core.state(State.generation);
+    }
     return block;
+  }
+  /** Throws #DB when the instruction that is about to run has a breakpoint. */
+  #checkBreakpoint(linear: number): void {
+    const core = this.#core;
+    if (core.state(State.eflags) & Flag.rf || core.inStackShadow) return;
+    const bits = core.breakpoints.at(linear);
+    if (bits === 0) return;
+    core.breakpoints.report(bits);
+    throw new GuestFault(Vector.db, undefined, false);
   }
 
   // The face to the host.
@@ -475,10 +541,15 @@ export class InterpretedCpu implements Cpu {
     this.#core.idtr = { base: value.base >>> 0, limit: value.limit & 0xffff };
   }
   getDebugRegister(index: number): number {
-    return this.#core.debug[index & 7] >>> 0;
+    return this.#core.breakpoints.get(index & 7) >>> 0;
   }
   setDebugRegister(index: number, value: number): void {
-    this.#core.debug[index & 7] = value;
+    this.#core.breakpoints.set(index & 7, value | 0, (this.#core.cr4 & DEBUG_EXTENSIONS) !== 0);
+  }
+  get interruptible(): boolean {
+    const core = this.#core;
+    return (core.state(State.eflags) & Flag.if) !== 0 && !core.inStackShadow &&
+      core.interruptShadow !== core.retired();
   }
   get cpl(): number {
     return this.#core.cpl;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Far jumps, calls and returns, call gates (SDM volume 3, 5.8). Task switches are not modelled. @module */
+/** Far jumps, calls and returns, call gates (SDM volume 3, 5.8). @module */
 import { type Core, Rights } from "./core.ts";
 import { generalProtection, GuestFault, Vector } from "./fault.ts";
-import { checkReturnCode, dropInnerSegments, innerStack } from "./interrupts.ts";
+import { checkReturnCode, checkRoom, dropInnerSegments, innerStack } from "./interrupts.ts";
 import {
   checkStack,
   type Descriptor,
@@ -13,6 +13,7 @@ import {
   markAccessed,
 } from "./segments.ts";
 import type { OpView } from "./op_view.ts";
+import { isAvailableTask, switchTask, SystemType, taskBehindGate } from "./tasks.ts";
 
 /** Checks code that a far jump or call names directly. */
 function checkTarget(core: Core, selector: number, d: Descriptor, offset: number): void {
@@ -65,10 +66,29 @@ function gateTarget(core: Core, gate: Gate, jump: boolean): Descriptor {
   return d;
 }
 
+/** Switches the task when a descriptor is a task gate or a TSS. Returns whether it was one. */
+function transferToTask(
+  core: Core,
+  op: OpView,
+  selector: number,
+  d: Descriptor,
+  how: "jump" | "call",
+): boolean {
+  const isGate = (d.rights & 0x1f) === SystemType.taskGate;
+  if (!isGate && !isAvailableTask(d)) return false;
+  if (d.dpl < core.cpl || d.dpl < (selector & 3)) throw generalProtection(selector & 0xfffc);
+  if (!isGate && selector & 4) throw generalProtection(selector & 0xfffc);
+  if (!(d.rights & Rights.present)) throw new GuestFault(Vector.np, selector & 0xfffc);
+  const target = isGate ? taskBehindGate(core, d) : { selector, task: d };
+  switchTask(core, target.selector, target.task, how, op.next);
+  return true;
+}
+
 /** JMP ptr16:32 and m16:32. */
-export function jumpFar(core: Core, selector: number, offset: number): void {
+export function jumpFar(core: Core, op: OpView, selector: number, offset: number): void {
   if (isNull(selector)) throw generalProtection(0);
   const d = descriptorAt(core, selector);
+  if (transferToTask(core, op, selector, d, "jump")) return;
   const gate = callGate(core, selector, d);
   if (gate) return enterCode(core, gate.selector, gateTarget(core, gate, true), gate.offset, core.cpl);
   checkTarget(core, selector, d, offset);
@@ -79,6 +99,7 @@ export function jumpFar(core: Core, selector: number, offset: number): void {
 export function callFar(core: Core, op: OpView, selector: number, offset: number): void {
   if (isNull(selector)) throw generalProtection(0);
   const d = descriptorAt(core, selector);
+  if (transferToTask(core, op, selector, d, "call")) return;
   const gate = callGate(core, selector, d);
   const size = gate ? (gate.wide ? 4 : 2) : op.size;
   const target = gate ? gateTarget(core, gate, false) : d;
@@ -99,6 +120,7 @@ export function callFar(core: Core, op: OpView, selector: number, offset: number
   const stack = innerStack(core, cpl);
   const pushed = [core.selectors[2], core.reg(4), ...values.reverse(), core.selectors[1], op.next];
   const mask = stack.descriptor.rights & Rights.big ? -1 : 0xffff;
+  checkRoom(stack.descriptor, stack.esp, pushed.length * size, stack.selector & 0xfffc);
   const at = (i: number) => (stack.descriptor.base + ((stack.esp - (i + 1) * size) & mask)) | 0;
   pushed.forEach((_, i) => core.prepareWrite(at(i), size, cpl === 3));
   pushed.forEach((value, i) => core.write(at(i), size, value, cpl === 3));

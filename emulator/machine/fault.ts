@@ -16,16 +16,23 @@ export const Vector = {
   ss: 12,
   gp: 13,
   pf: 14,
+  mf: 16,
+  ac: 17,
 } as const;
 
-/** An exception of the guest. The instruction that throws it has changed nothing. */
+/** An exception of the guest. The instruction that throws it has changed nothing (but see `committed`). */
 export class GuestFault {
   readonly vector: number;
   /** Error code, or undefined when the exception has none. */
   readonly errorCode: number | undefined;
-  constructor(vector: number, errorCode?: number) {
+  /** RF is set in the flags that are pushed: the instruction may go on without its breakpoint. */
+  readonly resumes: boolean;
+  /** The task was switched already: the fault is the new task's, at its EIP. */
+  committed = false;
+  constructor(vector: number, errorCode?: number, resumes = true) {
     this.vector = vector;
     this.errorCode = errorCode;
+    this.resumes = resumes;
   }
 }
 

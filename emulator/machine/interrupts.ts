@@ -12,7 +12,9 @@ import {
   isCode,
   isNull,
   markAccessed,
+  parseDescriptor,
 } from "./segments.ts"; // deno-fmt-ignore
+import { returnToTask, switchTask, SystemType, taskBehindGate } from "./tasks.ts";
 
 /** Why a gate is entered. */
 export const DeliveryKind = {
@@ -22,11 +24,17 @@ export const DeliveryKind = {
   trap: 1,
   /** INT n, INT3, INTO: the gate's DPL is checked. */
   software: 2,
+  /** ICEBP: no DPL is checked, and what fails on the way is the instruction's fault. */
+  privileged: 3,
 } as const;
 /** One of {@link DeliveryKind}. */
 export type DeliveryKind = (typeof DeliveryKind)[keyof typeof DeliveryKind];
 
 const contributory = (vector: number) => vector === 0 || (vector >= Vector.ts && vector <= Vector.gp);
+
+/** Error code of a fault on the way to a handler: EXT is set. */
+const external = ({ vector, errorCode }: GuestFault) =>
+  errorCode === undefined || vector === Vector.pf ? errorCode : errorCode | 1;
 
 /**
  * Delivers an interrupt or exception; EIP is the return address. A fault on the way is delivered in its
@@ -41,7 +49,13 @@ export function deliver(core: Core, vector: number, errorCode: number | undefine
       return;
     } catch (thrown) {
       if (!(thrown instanceof GuestFault)) throw thrown;
-      if (k === DeliveryKind.software) throw thrown;
+      const instruction = k === DeliveryKind.software || k === DeliveryKind.privileged;
+      if (instruction && !thrown.committed) {
+        throw new GuestFault(
+          thrown.vector,
+          k === DeliveryKind.privileged ? external(thrown) : thrown.errorCode,
+        );
+      }
       if (v === Vector.df) throw thrown;
       const double = (contributory(v) && contributory(thrown.vector)) ||
         (v === Vector.pf && (contributory(thrown.vector) || thrown.vector === Vector.pf));
@@ -51,7 +65,7 @@ export function deliver(core: Core, vector: number, errorCode: number | undefine
         code = 0;
       } else {
         v = thrown.vector;
-        code = thrown.errorCode === undefined || v === Vector.pf ? thrown.errorCode : thrown.errorCode | 1;
+        code = external(thrown);
       }
     }
   }
@@ -105,6 +119,20 @@ export function innerStack(
   return { selector, esp, descriptor: checkStack(core, selector, dpl, Vector.ts) };
 }
 
+/** Throws #SS when a stack segment has no room for so many bytes below an ESP. */
+export function checkRoom(
+  { limit, rights }: Pick<Descriptor, "limit" | "rights">,
+  esp: number,
+  bytes: number,
+  errorCode: number,
+): void {
+  const top = rights & Rights.big ? 0xffff_ffff : 0xffff;
+  const last = ((esp - 1) & top) >>> 0, first = ((esp - bytes) & top) >>> 0;
+  const down = (rights & Rights.expandDown) !== 0;
+  const good = first <= last && (down ? first > limit && last <= top : last <= limit);
+  if (!good) throw new GuestFault(Vector.ss, errorCode);
+}
+
 function enterGate(core: Core, vector: number, errorCode: number | undefined, kind: DeliveryKind): void {
   const external = kind === DeliveryKind.software ? 0 : 1;
   const gateError = vector * 8 + 2 + external;
@@ -112,9 +140,15 @@ function enterGate(core: Core, vector: number, errorCode: number | undefined, ki
   const at = (core.idtr.base + vector * 8) | 0;
   const low = core.read(at, 4, false), high = core.read((at + 4) | 0, 4, false);
   const type = (high >>> 8) & 0x1f;
-  if (type !== 0xe && type !== 0xf && type !== 6 && type !== 7) throw generalProtection(gateError);
+  const isTask = type === SystemType.taskGate;
+  if (!isTask && type !== 0xe && type !== 0xf && type !== 6 && type !== 7) throw generalProtection(gateError);
   if (kind === DeliveryKind.software && ((high >>> 13) & 3) < core.cpl) throw generalProtection(gateError);
   if (!(high & 0x8000)) throw new GuestFault(Vector.np, gateError);
+  const oldFlags = (core.eflags & ~Flag.rf) | (kind === DeliveryKind.fault && vector < 32 ? Flag.rf : 0);
+  if (isTask) {
+    const { selector, task } = taskBehindGate(core, parseDescriptor(at, low, high));
+    return switchTask(core, selector, task, "interrupt", core.eip, { flags: oldFlags, errorCode });
+  }
   const selector = low >>> 16;
   if (isNull(selector)) throw generalProtection(external);
   const d = descriptorAt(core, selector);
@@ -124,8 +158,6 @@ function enterGate(core: Core, vector: number, errorCode: number | undefined, ki
   const wide = type >= 0xe;
   const size = wide ? 4 : 2;
   const target = wide ? (low & 0xffff) | (high & 0xffff_0000) : low & 0xffff;
-  const oldFlags = core.eflags |
-    (kind === DeliveryKind.fault && vector !== Vector.db && vector < 32 ? Flag.rf : 0);
   const returnTo = core.eip, oldCs = core.selectors[1];
   const inner = !(d.rights & Rights.conforming) && d.dpl < core.cpl;
   const cpl = inner ? d.dpl : core.cpl;
@@ -136,14 +168,19 @@ function enterGate(core: Core, vector: number, errorCode: number | undefined, ki
     const oldSs = core.selectors[2], oldEsp = core.reg(4);
     const big = (stack.descriptor.rights & Rights.big) !== 0;
     frame = new Frame(core, stack.descriptor.base, stack.esp, big, size, cpl);
+    checkRoom(stack.descriptor, stack.esp, count * size, (stack.selector & 0xfffc) | external);
     frame.prepare(count);
+    if (target >>> 0 > d.limit) throw generalProtection(external);
     markAccessed(core, stack.descriptor);
     frame.push(oldSs);
     frame.push(oldEsp);
     install(core, 2, stack.selector, stack.descriptor);
   } else {
+    const current = { limit: core.limits[2], rights: core.rights[2] };
     frame = new Frame(core, core.segmentBase(2), core.reg(4), core.state(State.stackMask) === -1, size, cpl);
+    checkRoom(current, core.reg(4), count * size, external);
     frame.prepare(count);
+    if (target >>> 0 > d.limit) throw generalProtection(external);
   }
   frame.push(oldFlags);
   frame.push(oldCs);
@@ -185,14 +222,14 @@ export function changeableFlags(core: Core, size: number): number {
   let mask = Flag.cf | Flag.pf | Flag.af | Flag.zf | Flag.sf | Flag.tf | Flag.df | Flag.of | Flag.nt;
   if (core.cpl <= core.iopl) mask |= Flag.if;
   if (core.cpl === 0) mask |= Flag.iopl;
-  if (size === 4) mask |= Flag.ac | Flag.id | Flag.rf;
+  if (size === 4) mask |= Flag.ac | Flag.id;
   return mask;
 }
 
-/** IRET in protected mode. Throws before anything is changed. */
-export function interruptReturn(core: Core, size: 2 | 4): void {
+/** IRET in protected mode; `next` is the EIP behind it. Throws before anything is changed. */
+export function interruptReturn(core: Core, size: 2 | 4, next: number): void {
   const flags = core.eflags;
-  if (flags & Flag.nt) throw generalProtection(0);
+  if (flags & Flag.nt) return returnToTask(core, next);
   const base = core.segmentBase(2), mask = core.state(State.stackMask);
   const peek = (i: number) => core.read((base + ((core.reg(4) + i * size) & mask)) | 0, size);
   const eip = peek(0), selector = peek(1) & 0xffff, image = peek(2);
@@ -202,7 +239,8 @@ export function interruptReturn(core: Core, size: 2 | 4): void {
   const rpl = selector & 3;
   if (eip >>> 0 > d.limit) throw generalProtection(0);
   const outer = rpl > core.cpl;
-  const changed = changeableFlags(core, size);
+  let changed = changeableFlags(core, size);
+  if (size === 4) changed |= Flag.rf | (core.cpl === 0 ? Flag.vif | Flag.vip : 0);
   if (outer) {
     const esp = peek(3), ss = peek(4) & 0xffff;
     const stack = checkStack(core, ss, rpl);
@@ -216,6 +254,7 @@ export function interruptReturn(core: Core, size: 2 | 4): void {
   }
   install(core, 1, selector, d);
   core.eflags = (flags & ~changed) | (image & changed);
+  core.resumeLoaded = (changed & image & Flag.rf) !== 0;
   core.eip = size === 2 ? eip & 0xffff : eip;
   if (outer) {
     core.setCpl(rpl);

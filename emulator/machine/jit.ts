@@ -74,7 +74,7 @@ export class Jit {
 
   /** Counts the entries of a block that was decoded. */
   watch(block: BlockInfo, mode: Mode): void {
-    if (mode.single || (this.#deaths.get(block.frame) ?? 0) >= MAX_DEATHS) return;
+    if (mode.single || mode.checked || (this.#deaths.get(block.frame) ?? 0) >= MAX_DEATHS) return;
     const words = this.#core.words;
     words[(block.address + Block.first) >>> 2] = words[(block.address + OP_SIZE) >>> 2];
     this.#heat(block.address);

@@ -45,6 +45,8 @@ export const State = {
   /** Where compiled regions keep pages of streams (page as 64 bits, addend), and flags between blocks. */
   streams: 0x1000,
   betweenBlocks: 0x1800,
+  /** A bank that stays empty: what every access misses while alignment is checked. */
+  emptyBank: 0x4000,
   /** Direct-mapped cache of jump targets. */
   jumpCache: 0x8000,
   /** Two TLB banks (supervisor, user). */

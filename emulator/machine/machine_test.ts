@@ -406,3 +406,58 @@ Deno.test("SYSENTER enters ring 0 flat, SYSEXIT comes back", () => {
   const t = g.trap();
   assert.deepEqual([t.vector, t.eip, t.cs, t.esp, t.ss], [6, 0x50000, 0x1b, 0xb000, 0x23]);
 });
+
+Deno.test("control registers refuse what there is not", () => {
+  const cases: [string, number | undefined][] = [
+    ["b8 10000080 0f 22 c0", 13], // CR0: PG without PE
+    ["b8 11000020 0f 22 c0", 13], // CR0: NW without CD
+    ["b8 00000080 0f 22 e0", 13], // CR4: bit 31
+    ["b8 00800000 0f 22 e0", 13], // CR4: bit 15
+    ["b8 01000000 0f 22 e0", 13], // CR4: VME, which CPUID does not announce
+    ["b8 fc070000 0f 22 e0 0f0b", 6],
+    ["0f 20 c8", 6], // CR1
+    ["0f 22 f8", 6], // CR7
+  ];
+  for (const [hex, vector] of cases) assert.equal(new Guest(0).code(hex).trap().vector, vector, hex);
+});
+
+Deno.test("RDTSCP reads the counter and IA32_TSC_AUX, and obeys CR4.TSD", () => {
+  const read = new Guest(0).code("b9 030100c0 b8 2a000000 31 d2 0f30 31 c9 0f01f9 0f0b");
+  assert.equal(read.trap().vector, 6);
+  assert.deepEqual([read.cpu.getRegister(eax), read.cpu.getRegister(ecx)], [5, 0x2a]);
+  const refused = new Guest().code("0f01f9");
+  refused.cpu.cr4 = 4;
+  assert.deepEqual([refused.trap().vector, refused.cpu.instructions], [13, 2]);
+});
+
+Deno.test("the host is told when an interrupt may come: IF, and not right behind STI or MOV SS", () => {
+  const g = new Guest(0).code("fb 90 16 17 90 fa 90"); // sti; nop; push ss; pop ss; nop; cli; nop
+  const seen = Array.from({ length: 7 }, () => (g.cpu.run(1), g.cpu.interruptible));
+  assert.deepEqual(seen, [false, true, true, false, true, false, false]);
+});
+
+Deno.test("breakpoints that the host sets work in ring 3, in both tiers, and cost nothing where they are not", () => {
+  for (const tier of ["interpreter", "jit"] as const) {
+    // l: inc eax; mov [0x50000], eax; cmp eax, 0x4000; jne l; hlt
+    const g = new Guest(3, tier).code("40 a3 00000500 3d 00400000 75 f3 f4");
+    g.cpu.run(20_000);
+    g.cpu.setDebugRegister(0, 0x50000);
+    g.cpu.setDebugRegister(1, CODE + 6);
+    g.cpu.setDebugRegister(7, 0xd0000 | 1); // four bytes written
+    const t = g.trap(100_000);
+    assert.deepEqual([t.vector, t.eip, g.cpu.getDebugRegister(6) & 15], [1, CODE + 6, 1], tier);
+    const count = g.cpu.getRegister(eax);
+    assert.equal(g.word(0x50000), count);
+    // One for execution, at the same place, and back.
+    g.cpu.setDebugRegister(7, 4);
+    g.cpu.setDebugRegister(6, 0);
+    g.code("83 c4 04 cf", 0x4000);
+    g.cpu.eip = 0x4000;
+    const again = g.trap(100_000);
+    assert.deepEqual([again.vector, again.eip, g.cpu.getDebugRegister(6) & 15], [1, CODE + 6, 2], tier);
+    g.cpu.setDebugRegister(7, 0);
+    g.cpu.eip = 0x4000;
+    const end = g.trap(1_000_000);
+    assert.deepEqual([end.vector, g.cpu.getRegister(eax)], [13, 0x4000], tier);
+  }
+});

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { tagFor, Withheld } from "./breakpoints.ts";
 import {
   FRAMES_BASE,
   State,
@@ -34,15 +35,24 @@ export class Tlb {
   readonly #first: Int16Array;
   readonly #next = new Int16Array(ENTRIES);
   readonly #hasCode: (frame: number) => boolean;
+  /** Rights that entries of a page must not show to handlers: bytes there are watched. */
+  readonly #withheld: ReadonlyMap<number, number>;
   /** Entries filled since the last complete flush, to flush only those. */
   #filled: number[] = [];
   readonly #isFilled = new Uint8Array(ENTRIES);
 
-  constructor(memory: LinearMemory, area: number, hasCode: (frame: number) => boolean) {
+  constructor(
+    memory: LinearMemory,
+    area: number,
+    hasCode: (frame: number) => boolean,
+    withheld: ReadonlyMap<number, number>,
+  ) {
     this.#words = memory.words;
     this.#area = area;
     this.#first = new Int16Array(memory.frames).fill(-1);
     this.#hasCode = hasCode;
+    this.#withheld = withheld;
+    for (let i = 0; i < TLB_BANK_SIZE; i += 4) this.#words[(area + State.emptyBank + i) >>> 2] = TLB_INVALID;
     for (let e = 0; e < ENTRIES; e++) this.#invalidate(e);
   }
 
@@ -116,8 +126,11 @@ export class Tlb {
     }
     this.#put(entry, page, frame, permissions);
     const w = this.#word(entry);
-    this.#words[w] = permissions & Permission.read ? page : TLB_INVALID;
-    this.#words[w + 1] = permissions & Permission.write && !this.#hasCode(frame) ? page : TLB_INVALID;
+    const withheld = this.#withheld.size > 0 ? this.#withheld.get(page) ?? 0 : 0;
+    this.#words[w] = permissions & Permission.read ? tagFor(withheld, Withheld.read, page) : TLB_INVALID;
+    this.#words[w + 1] = permissions & Permission.write && !this.#hasCode(frame)
+      ? tagFor(withheld, Withheld.write, page)
+      : TLB_INVALID;
     this.#words[w + 2] = permissions & Permission.execute ? page : TLB_INVALID;
     this.#words[w + 3] = FRAMES_BASE + frame * 4096 - page;
     return lost;
@@ -148,7 +161,10 @@ export class Tlb {
     for (let e = this.#first[frame]; e >= 0; e = this.#next[e]) {
       if (e >= BANKS) continue;
       const writable = !hasCode && (this.permissions[e] & Permission.write) !== 0;
-      this.#words[this.#word(e) + 1] = writable ? this.pages[e] : TLB_INVALID;
+      const withheld = this.#withheld.get(this.pages[e]) ?? 0;
+      this.#words[this.#word(e) + 1] = writable
+        ? tagFor(withheld, Withheld.write, this.pages[e])
+        : TLB_INVALID;
     }
   }
 }

@@ -35,6 +35,11 @@ export interface CpuHost {
   translate(va: number, access: Access, user: boolean): Translation;
   /** CR0, CR3 or CR4 was written by the guest and the CPU took the value (its TLB is already flushed). */
   controlRegisterWritten(register: 0 | 3 | 4, value: number): void;
+  /**
+   * True when the four PAE page-directory-pointer entries at a CR3 may be loaded: none that is present has a
+   * reserved bit set. Asked before the CPU takes a control register that loads them; without it they may.
+   */
+  directoryPointersValid?(cr3: number): boolean;
   /** The guest executed INVLPG (its own TLB entry is already gone). */
   invalidatePage(va: number): void;
   portRead(port: number, size: 1 | 2 | 4): number;
@@ -105,6 +110,8 @@ export interface Cpu {
   setDebugRegister(index: number, value: number): void;
   /** Current privilege level. */
   readonly cpl: number;
+  /** An external interrupt may be raised now: IF is set, and neither STI nor MOV SS has just run. */
+  readonly interruptible: boolean;
   selector(segment: number): number;
   segmentBase(segment: number): number;
   /**

@@ -35,7 +35,7 @@ function flatPair(core: Core, cs: number, cpl: number): void {
 export const controlHelpers: Record<string, Helper> = {
   jumpFar: (core, op) => {
     const [selector, offset] = farPointer(core, op);
-    jumpFar(core, selector, offset);
+    jumpFar(core, op, selector, offset);
     return HelperResult.jump;
   },
   callFar: (core, op) => {
@@ -48,12 +48,12 @@ export const controlHelpers: Record<string, Helper> = {
     return HelperResult.jump;
   },
   interruptReturn: (core, op) => {
-    interruptReturn(core, op.size);
+    interruptReturn(core, op.size, op.next);
     return HelperResult.jump;
   },
   breakpoint: software(() => 3),
   softwareInterrupt: software((op) => op.immediate & 0xff),
-  debugTrap: software(() => 1, DeliveryKind.trap),
+  debugTrap: software(() => 1, DeliveryKind.privileged),
   overflowTrap: (core, op) => {
     if (!(core.eflags & Flag.of)) return;
     core.eip = op.next;

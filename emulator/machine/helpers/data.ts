@@ -19,7 +19,7 @@ export const dataHelpers: Record<string, Helper> = {
   std: (core) => core.setState(State.eflags, core.state(State.eflags) | Flag.df),
   popf: (core, op) => {
     const image = op.peek(0, op.size);
-    const changed = changeableFlags(core, op.size) & ~Flag.rf;
+    const changed = changeableFlags(core, op.size);
     op.moveStack(op.size);
     core.eflags = (core.eflags & ~changed & ~Flag.rf) | (image & changed);
   },
@@ -60,7 +60,7 @@ export const dataHelpers: Record<string, Helper> = {
     const selector = op.peek(0, op.size) & 0xffff;
     loadDataSegment(core, segment, selector);
     op.moveStack(op.size);
-    if (segment === 2) core.noTrap = true;
+    if (segment === 2) core.stackShadow = core.retired() + 1;
   },
   storeSegment: (core, op) => {
     if (op.reg > 5) throw new GuestFault(Vector.ud);
@@ -69,7 +69,7 @@ export const dataHelpers: Record<string, Helper> = {
   loadSegment: (core, op) => {
     if (op.reg > 5 || op.reg === 1) throw new GuestFault(Vector.ud);
     loadDataSegment(core, op.reg, op.readRm(2));
-    if (op.reg === 2) core.noTrap = true;
+    if (op.reg === 2) core.stackShadow = core.retired() + 1;
   },
   loadFarPointer: (core, op) => {
     const { size } = op;

@@ -17,12 +17,17 @@ function checkPort(core: Core, port: number, size: number): void {
   const bits = core.read((base + at) | 0, 2, false);
   if (bits & (((1 << size) - 1) << (port & 7))) throw generalProtection(0);
 }
+/** Checks an access to a port and shows it to the breakpoints. */
+function usePort(core: Core, port: number, size: number): void {
+  checkPort(core, port, size);
+  core.breakpoints.port(port, size);
+}
 
 /** Port and size of IN and OUT, by opcode. */
 function operands(core: Core, op: OpView): [port: number, size: 1 | 2 | 4] {
   const size = op.opcode & 1 ? op.size : 1;
   const port = op.opcode & 8 ? core.reg16(2) : op.immediate & 0xff;
-  checkPort(core, port, size);
+  usePort(core, port, size);
   return [port, size];
 }
 
@@ -57,7 +62,7 @@ export const portHelpers: Record<string, Helper> = {
   inString: (core, op) =>
     element(core, op, (size) => {
       const port = core.reg16(2);
-      checkPort(core, port, size);
+      usePort(core, port, size);
       const at = op.linear(0, core.reg(7) & op.addressMask, size, true);
       core.prepareWrite(at, size);
       core.write(at, size, core.host.portRead(port, size));
@@ -66,7 +71,7 @@ export const portHelpers: Record<string, Helper> = {
   outString: (core, op) =>
     element(core, op, (size) => {
       const port = core.reg16(2);
-      checkPort(core, port, size);
+      usePort(core, port, size);
       const value = core.read(op.linear(op.segment, core.reg(6) & op.addressMask, size, false), size);
       core.host.portWrite(port, size, value >>> 0);
       advance(core, op, 6, size);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** MMX and SSE2 on integers, and moves of vector registers (SDM volume 2). @module */
 import type { Core } from "../core.ts";
-import { generalProtection } from "../fault.ts";
+import { generalProtection, GuestFault, Vector } from "../fault.ts";
 import type { OpView } from "../op_view.ts";
 import { immediateShift, type Lanes, packedOperations } from "../simd.ts";
 import type { Helper } from "./helper.ts";
@@ -293,6 +293,7 @@ const sseHelpers: Record<string, Helper> = {
 
 /** FXSAVE and FXRSTOR: 512 bytes (SDM volume 2, FXSAVE, table of the non-64-bit layout). */
 function fxsave(core: Core, op: OpView): void {
+  if (core.cr0 & 0xc) throw new GuestFault(Vector.nm);
   const at = op.memory(512, true), f = core.fpu;
   if (at & 15) throw generalProtection(0);
   core.prepareWrite(at, 288);
@@ -317,6 +318,7 @@ function fxsave(core: Core, op: OpView): void {
   }
 }
 function fxrstor(core: Core, op: OpView): void {
+  if (core.cr0 & 0xc) throw new GuestFault(Vector.nm);
   const at = op.memory(512, false), f = core.fpu;
   if (at & 15) throw generalProtection(0);
   const words = Array.from({ length: 72 }, (_, i) => core.read((at + 4 * i) | 0, 4));

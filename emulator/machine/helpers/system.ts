@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Control registers, descriptor tables, model-specific registers (SDM volume 3, chapters 2 and 5). @module */
+import { DebugStatus, GENERAL_DETECT } from "../breakpoints.ts";
+import { Cr0, Cr4, loadCr0, loadCr3, loadCr4 } from "../control_registers.ts";
 import { type Core, Flag, Rights } from "../core.ts";
 import { generalProtection, GuestFault, invalidOpcode, Vector } from "../fault.ts";
 import { State } from "../layout.ts";
@@ -7,11 +9,8 @@ import type { OpView } from "../op_view.ts";
 import { descriptorAddress, descriptorAt, isNull, parseDescriptor } from "../segments.ts";
 import type { Helper } from "./helper.ts";
 
-/** CR0 and CR4 bits that matter here. */
-const PE = 1, TS = 8, ET = 0x10, NW = 0x2000_0000, CD = 0x4000_0000, PG = 0x8000_0000 | 0;
-const CR0_BITS = 0xe005_003f | 0;
-const CR4_BITS = 0x07ff;
-const EFER_BITS = 0x801;
+/** NXE: there is no SYSCALL, no long mode. */
+const EFER_BITS = 0x800;
 
 /** Privileged: ring 0 only. */
 const privileged = (helper: Helper): Helper => (core, op) => {
@@ -19,23 +18,23 @@ const privileged = (helper: Helper): Helper => (core, op) => {
   return helper(core, op);
 };
 
-function setControl(core: Core, register: 0 | 3 | 4, value: number): void {
-  if (register === 0) core.cr0 = value;
-  else if (register === 3) core.cr3 = value;
-  else core.cr4 = value;
-  core.flushAll();
-  core.host.controlRegisterWritten(register, value >>> 0);
+function writeCr0(core: Core, op: OpView, wanted: number): void {
+  if (loadCr0(core, wanted)) return;
+  core.exit = { kind: "unsupported", bytes: new Uint8Array([0x0f, 0x22, op.modrm]), address: op.eip >>> 0 };
 }
 
-function writeCr0(core: Core, op: OpView, wanted: number): void {
-  const value = (wanted & CR0_BITS) | ET;
-  if ((value & PG && !(value & PE)) || (value & NW && !(value & CD))) throw generalProtection(0);
-  if (!(value & PE)) {
-    // Real mode is not modelled.
-    core.exit = { kind: "unsupported", bytes: new Uint8Array([0x0f, 0x22, op.modrm]), address: op.eip >>> 0 };
-    return;
+/** Number of a debug register in an instruction: 4 and 5 are 6 and 7, but not with CR4.DE. Throws. */
+function debugRegister(core: Core, op: OpView): number {
+  const alias = op.reg === 4 || op.reg === 5;
+  if (alias && core.cr4 & Cr4.de) throw invalidOpcode();
+  if (core.cpl !== 0) throw generalProtection(0);
+  const control = core.breakpoints.get(7);
+  if (control & GENERAL_DETECT) {
+    core.breakpoints.report(DebugStatus.detected);
+    core.breakpoints.set(7, control & ~GENERAL_DETECT, (core.cr4 & Cr4.de) !== 0);
+    throw new GuestFault(Vector.db);
   }
-  setControl(core, 0, value);
+  return alias ? op.reg + 2 : op.reg;
 }
 
 /** Time-stamp counter as [low, high]. */
@@ -68,7 +67,20 @@ const MSRS: Record<number, Msr> = {
   0x175: word((c) => c.sysenter.esp, (c, v) => c.sysenter.esp = v),
   0x176: word((c) => c.sysenter.eip, (c, v) => c.sysenter.eip = v),
   0x1a0: fixed(1),
-  0x277: fixed(0x0007_0406, 0x0007_0406),
+  0x277: {
+    read: (core) => [core.pat[0], core.pat[1]],
+    write: (core, low, high) => {
+      // Memory types 0, 1 and 4 to 7; nothing depends on them here.
+      for (const word of [low, high]) {
+        for (let at = 0; at < 32; at += 8) {
+          const type = (word >>> at) & 0xff;
+          if (type > 7 || type === 2 || type === 3) throw generalProtection(0);
+        }
+      }
+      core.pat = [low, high];
+    },
+  },
+  0xc000_0103: word((c) => c.tscAux, (c, v) => c.tscAux = v),
   0xc000_0080: {
     read: (core) => [core.efer, 0],
     write: (core, low, high) => {
@@ -89,9 +101,9 @@ const TEXT = (s: string): number[] => {
 };
 const VENDOR = TEXT("GenuineIntel");
 const BRAND = TEXT("Intel(R) Core(TM)2 CPU          6300  @ 1.86GHz".padEnd(48, "\0"));
-/** FPU, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, CLFSH, MMX, FXSR, SSE, SSE2, HTT (two logical processors). */
-const FEATURES = (1 << 0) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 11) | (1 << 13) | (1 << 15) |
-  (1 << 19) | (1 << 23) | (1 << 24) | (1 << 25) | (1 << 26) | (1 << 28);
+/** FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, PAT, PSE36, CLFSH, MMX, FXSR, SSE, SSE2, HTT. */
+const FEATURES = [0, 2, 3, 4, 5, 6, 8, 11, 13, 15, 16, 17, 19, 23, 24, 25, 26, 28]
+  .reduce((bits, bit) => bits | (1 << bit), 0);
 /** SSE3, SSSE3. */
 const EXTENSIONS = (1 << 0) | (1 << 9);
 function leaf(number: number): [eax: number, ebx: number, ecx: number, edx: number] {
@@ -103,7 +115,8 @@ function leaf(number: number): [eax: number, ebx: number, ecx: number, edx: numb
     case 0x8000_0000:
       return [0x8000_0004 | 0, 0, 0, 0];
     case 0x8000_0001:
-      return [0, 0, 0, 1 << 20];
+      // NX, RDTSCP.
+      return [0, 0, 0, (1 << 20) | (1 << 27)];
     case 0x8000_0002:
     case 0x8000_0003:
     case 0x8000_0004: {
@@ -146,7 +159,9 @@ export const systemHelpers: Record<string, Helper> = {
   },
   sti: (core) => {
     if (core.cpl > core.iopl) throw generalProtection(0);
-    core.setState(State.eflags, core.state(State.eflags) | Flag.if);
+    const flags = core.state(State.eflags);
+    if (!(flags & Flag.if)) core.interruptShadow = core.retired() + 1;
+    core.setState(State.eflags, flags | Flag.if);
   },
   halt: privileged((core) => {
     core.exit = { kind: "halt" };
@@ -157,14 +172,11 @@ export const systemHelpers: Record<string, Helper> = {
   },
   writeBack: privileged(() => {}),
   clearTaskSwitched: privileged((core) => {
-    if (!(core.cr0 & TS)) return;
-    setControl(core, 0, core.cr0 & ~TS);
+    if (core.cr0 & Cr0.ts) loadCr0(core, core.cr0 & ~Cr0.ts);
   }),
   readControl: privileged((core, op) => {
     const values: Record<number, number> = { 0: core.cr0, 2: core.cr2, 3: core.cr3, 4: core.cr4 };
-    const value = values[op.reg];
-    if (value === undefined) throw invalidOpcode();
-    core.setReg(op.rm, value);
+    core.setReg(op.rm, values[op.reg]);
   }),
   writeControl: privileged((core, op) => {
     const value = core.reg(op.rm);
@@ -175,26 +187,15 @@ export const systemHelpers: Record<string, Helper> = {
         core.cr2 = value;
         return;
       case 3:
-        return setControl(core, 3, value);
-      case 4:
-        if (value & ~CR4_BITS) throw generalProtection(0);
-        return setControl(core, 4, value);
+        return loadCr3(core, value);
       default:
-        throw invalidOpcode();
+        return loadCr4(core, value);
     }
   }),
-  readDebug: privileged((core, op) => {
-    core.setReg(op.rm, core.debug[op.reg === 4 || op.reg === 5 ? op.reg + 2 : op.reg]);
-  }),
-  writeDebug: privileged((core, op) => {
-    const register = op.reg === 4 || op.reg === 5 ? op.reg + 2 : op.reg;
-    const value = core.reg(op.rm);
-    core.debug[register] = register === 6
-      ? (value & 0xe00f) | 0xffff_0ff0
-      : register === 7
-      ? (value & 0xffff_2fff) | 0x400
-      : value;
-  }),
+  readDebug: (core, op) => core.setReg(op.rm, core.breakpoints.get(debugRegister(core, op))),
+  writeDebug: (core, op) => {
+    core.breakpoints.set(debugRegister(core, op), core.reg(op.rm), (core.cr4 & Cr4.de) !== 0);
+  },
   invalidatePage: privileged((core, op) => {
     const va = (core.segmentBase(op.segment) + op.offset) | 0;
     core.tlb.flushPage(va);
@@ -213,14 +214,19 @@ export const systemHelpers: Record<string, Helper> = {
     if (msr === undefined || msr.write === undefined) throw generalProtection(0);
     msr.write(core, core.reg(0), core.reg(2));
   }),
-  readTsc: (core) => {
-    if (core.cr4 & 4 && core.cpl !== 0) throw generalProtection(0);
+  readTsc: (core, op) => {
+    if (core.cr4 & Cr4.tsd && core.cpl !== 0) throw generalProtection(0);
     const [low, high] = tsc(core);
     core.setReg(0, low);
     core.setReg(2, high);
+    if (op.opcode === 0x101) core.setReg(1, core.tscAux);
   },
-  readPmc: () => {
-    throw generalProtection(0);
+  readPmc: (core) => {
+    // Two counters that nobody has started.
+    if (core.cpl !== 0 && !(core.cr4 & Cr4.pce)) throw generalProtection(0);
+    if (core.reg(1) >>> 0 > 1) throw generalProtection(0);
+    core.setReg(0, 0);
+    core.setReg(2, 0);
   },
   cpuid: (core) => {
     const [eax, ebx, ecx, edx] = leaf(core.reg(0));
@@ -287,9 +293,8 @@ export const systemHelpers: Record<string, Helper> = {
   },
   storeMachineStatus: (core, op) => op.writeRm(op.isRegister ? op.size : 2, core.cr0),
   loadMachineStatus: privileged((core, op) => {
-    const value = op.readRm(2) & 15;
     // PE can be set but not cleared.
-    setControl(core, 0, (core.cr0 & ~14) | value);
+    loadCr0(core, (core.cr0 & ~14) | (op.readRm(2) & 15));
   }),
   arpl: (core, op) => {
     const target = op.readRm(2);
