@@ -280,6 +280,8 @@ export class GuestWalk {
   }
 
   #mark(frame: number, offset: number, value: number): void {
+    // A table where there is no memory reads as ones, and what is written there is lost.
+    if (frame < 0) return;
     this.#memory.writeWord(frame, offset, value >>> 0);
     this.#cpu.frameWritten(frame, offset, 4);
   }

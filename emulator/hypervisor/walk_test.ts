@@ -204,3 +204,16 @@ Deno.test("32-bit paging without PAE: tables, 4 MiB pages, error codes without I
   assert.equal(guest.faultOf(0xbf_f000, READ, false), 0);
   cpu.cr4 = CR4_PAE;
 });
+
+Deno.test("32-bit tables where there is no memory read as ones: no fault of the host, nothing written", () => {
+  const guest = new TestGuest();
+  const { cpu } = guest.vcpu;
+  cpu.cr4 = CR4_PSE;
+  // No directory there; then a directory whose entry leads to no table.
+  guest.vcpu.loadCr3(0x7fff_f000);
+  assert.ok(guest.translate(0x1234, WRITE, false) >= 0 || guest.faultOf(0x1234, WRITE, false) >= 0);
+  const directory = guest.frame() * 4096;
+  guest.domain.writePhysical(directory, Uint8Array.of(0x67, 0xf0, 0xff, 0x7f));
+  guest.vcpu.loadCr3(directory);
+  assert.ok(guest.translate(0x1234, WRITE, false) >= 0, "the entry of ones maps a frame that is not there");
+});

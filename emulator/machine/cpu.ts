@@ -35,7 +35,7 @@ import { Access, type Cpu, type CpuExit, type CpuHost, type TableRegister } from
 /** Most instructions before WebAssembly is left, so that V8 can put optimised code in place. */
 const SLICE = 500_000;
 /** Exceptions in a row, without an instruction retired, after which the guest is taken for lost. */
-const MAX_DELIVERIES = 10_000;
+const MAX_DELIVERIES = 1000;
 
 interface Exports {
   enter(op: number, cpu: number): number;

@@ -12,7 +12,7 @@ import { Segment } from "../machine/types.ts";
 import { code, Interrupt } from "./assembler.ts";
 import { get32, put16, put32, words } from "./bytes.ts";
 import { Selector } from "./constants.ts";
-import type { Context } from "./context.ts";
+import { cleanDebugRegister, type Context } from "./context.ts";
 import type { KernelMemory } from "./kernel_memory.ts";
 import { Kpcr } from "./structures.ts";
 
@@ -181,7 +181,9 @@ export class ProcessorTables {
     into.es = cpu.selector(Segment.es);
     into.fs = cpu.selector(Segment.fs);
     into.gs = cpu.selector(Segment.gs);
-    DEBUG_NUMBERS.forEach((number, i) => into.debug[i] = cpu.getDebugRegister(number));
+    DEBUG_NUMBERS.forEach((number, i) => {
+      into.debug[i] = cleanDebugRegister(i, cpu.getDebugRegister(number));
+    });
   }
 
   private enterRing0(): void {
@@ -238,7 +240,8 @@ export class ProcessorTables {
     for (let i = 0; i < 8; i++) if (i !== 4) cpu.setRegister(i, registers[i]);
     cpu.setRegister(4, esp);
     DEBUG_NUMBERS.forEach((number, i) => {
-      if (cpu.getDebugRegister(number) !== context.debug[i]) cpu.setDebugRegister(number, context.debug[i]);
+      const loaded = cleanDebugRegister(i, cpu.getDebugRegister(number));
+      if (loaded !== context.debug[i]) cpu.setDebugRegister(number, context.debug[i]);
     });
     cpu.eflags = 2;
     cpu.eip = this.leaveStub;

@@ -146,7 +146,7 @@ export function applyFpu(area: Uint8Array, bytes: Uint8Array): boolean {
 }
 
 /** A debug register (by place in {@link Context.debug}) as a program may have it: no address of the kernel's. */
-function cleanDebugRegister(index: number, value: number): number {
+export function cleanDebugRegister(index: number, value: number): number {
   if (index < 4) return value < USER_END ? value : 0;
   return index === 4 ? value & 0xe00f : value & USER_DR7;
 }

@@ -91,6 +91,16 @@ const EXPLAINED: readonly Explanation[] = ([
     reason: "MOV with a segment register 6 or 7, or CS as its target: #UD when it is run",
   },
   {
+    ours: /\(undefined\)/,
+    theirs: /mov/,
+    reason: "there are CR0, CR2, CR3 and CR4: MOV with another control register is #UD (SDM volume 2, MOV)",
+    when: (bytes) => {
+      const opcode = opcodeAt(bytes);
+      return bytes[opcode] === 0x0f && [0x20, 0x22].includes(bytes[opcode + 1]) &&
+        [1, 5, 6, 7].includes((bytes[opcode + 2] >> 3) & 7);
+    },
+  },
+  {
     ours: /f(com|comp|xch|stp)/,
     theirs: /\(none\)/,
     reason: "DC D0 to DF, DD C8, DE D0, DF C8 to DF repeat other x87 encodings; every processor runs them",
@@ -120,7 +130,7 @@ const EXPLAINED: readonly Explanation[] = ([
   {
     ours: /\(undefined\)/,
     theirs:
-      /rsm|getsec|femms|syscall|sysret|x(save|rstor|abort|begin|end|test|getbv|setbv|crypt|sha|store)\w*|v[a-z]\w+|pf\w+|pi2\w+|pswapd|pavgusb|pmulhrw|mwaitx?|monitorx?|clgi|stgi|skinit|invlpga|invept|clac|stac|swapgs|rdtscp|clzero|rdpkru|wrpkru|encl\w|enclu|lwpcb|montmul|ud[01]|cl(rssbsy|ui)|setssbsy|saveprevssp|rstorssp|incssp\w|rdrand|rdseed|rdpid|k\w+|bextr|andn|bls\w+|tzcnt|lzcnt|popcnt|crc32|movbe|ad[co]x|llwpcb|slwpcb|pcommit|wbnoinvd|hreset|jmpe|loadall|rdfsbase|rdgsbase|wrfsbase|wrgsbase|cmpxchg16b|invd|xs\w+|xr\w+|pconfig|hlt|tdcall|seamcall|serialize|movnts[sd]|extrq|insertq|ptwrite|umonitor|umwait|tpause|clwb|clflushopt|wrshr|rdshr|smint|dmint|rdm|svldt|rsldt|svts|rsts|svdc|rsdc|cpu_read|cpu_write|bb[01]_reset|t1mskc|blc\w+|tzmsk/,
+      /rsm|getsec|femms|syscall|sysret|x(save|rstor|abort|begin|end|test|getbv|setbv|crypt|sha|store)\w*|v[a-z]\w+|pf\w+|pi2\w+|pswapd|pavgusb|pmulhrw|mwaitx?|monitorx?|clgi|stgi|skinit|invlpga|invept|clac|stac|swapgs|clzero|rdpkru|wrpkru|encl\w|enclu|lwpcb|montmul|ud[01]|cl(rssbsy|ui)|setssbsy|saveprevssp|rstorssp|incssp\w|rdrand|rdseed|rdpid|k\w+|bextr|andn|bls\w+|tzcnt|lzcnt|popcnt|crc32|movbe|ad[co]x|llwpcb|slwpcb|pcommit|wbnoinvd|hreset|jmpe|loadall|rdfsbase|rdgsbase|wrfsbase|wrgsbase|cmpxchg16b|invd|xs\w+|xr\w+|pconfig|hlt|tdcall|seamcall|serialize|movnts[sd]|extrq|insertq|ptwrite|umonitor|umwait|tpause|clwb|clflushopt|wrshr|rdshr|smint|dmint|rdm|svldt|rsldt|svts|rsts|svdc|rsdc|cpu_read|cpu_write|bb[01]_reset|t1mskc|blc\w+|tzmsk/,
     reason: "extensions that the modelled processor has not: #UD",
   },
   {

@@ -15,7 +15,7 @@ const NOT_TRIED: Readonly<Record<string, string>> = {
   "only for ring 0, or by its leave":
     "insb insw outsb outsw in out cli sti hlt lldt ltr lgdt lidt lmsw invlpg vmcall clts invd wbinvd wrmsr rdmsr rdpmc " +
     "sysexit",
-  "the answer is the processor's own": "rdtsc cpuid sysenter",
+  "the answer is the processor's own": "rdtsc rdtscp cpuid sysenter",
   "they end in another handler": "int icebp",
   "the whole state in memory, in parts the processor's own": "fldenv fnstenv frstor fnsave fxsave fxrstor",
   "nothing to see, or an empty register, which Unicorn does not model":

@@ -84,7 +84,13 @@ export const knownDifferences: readonly KnownDifference[] = [
   ["QEMU", "system", /^cr0/, "TCG keeps reserved bits of CR0, and takes NW without CD"],
   ["QEMU", "system", /^(efer|pat|rdmsr of nothing|wrmsr of nothing)/, "TCG takes any value and any number"],
   ["QEMU", "system", /^sysenter with cs 3$/, "TCG takes a null selector for good when its low bits are set"],
-  ["QEMU", "tasks", /./, TASK],
+  [
+    "QEMU",
+    "tasks",
+    /^new |^task in ring 3$|^eip beyond|^debug trap|^gate, each selector$/,
+    TASK,
+  ],
+  ["QEMU", "tasks", /saved flags$/, RF],
   [
     "Bochs",
     "limits",

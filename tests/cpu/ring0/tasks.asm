@@ -327,7 +327,7 @@ main:
       mov eax,[SCRATCH+0x44]
       mov [idt+13*8+4],eax
       ; A trap on the way into a task.
-      mov eax,by_jump
+      mov eax,bad_landing
       call prepare
       mov byte [other+0x64],1
       TRY "debug trap of a task"
