@@ -123,7 +123,8 @@ export class TrapHandler {
     const outcome = address < USER_END ? manager.fault(address, errorCode) : "violation";
     if (outcome === "resolved") {
       // A number for the place that is the same only by chance: a hint is all that is needed.
-      const place = (thread.context.eip ^ Math.imul(address, 31) ^ errorCode) >>> 0;
+      const place = (thread.context.eip ^ Math.imul(address, 31) ^ Math.imul(thread.tid, 0x9e37_79b1) ^
+        errorCode) >>> 0;
       this.repeated = place === this.lastFault ? this.repeated + 1 : 0;
       this.lastFault = place;
       if (this.repeated > MAX_REPEATED) {

@@ -69,10 +69,15 @@ function readObject(bytes: Uint8Array): ObjectFile {
   return { sections, symbols };
 }
 
+/** Most argument words that a function takes. */
+const MAX_WORDS = 64;
+
 /** Calling convention and argument words of a decorated C symbol (`_f@8`, `_f`, `@f@8`). */
 function decoration(symbol: string): Pick<LibraryImport, "kind" | "words"> {
   const size = /@(\d+)$/.exec(symbol);
   const words = size ? Number(size[1]) >>> 2 : 0;
+  // Some variables carry an offset where functions carry the size of their arguments.
+  if (words > MAX_WORDS) return { kind: "data", words: 0 };
   if (symbol.startsWith("@")) return { kind: "fastcall", words: Math.max(0, words - 2) };
   return size ? { kind: "stdcall", words } : { kind: "cdecl", words: 0 };
 }

@@ -82,6 +82,7 @@ const PROGRAMS: Record<string, readonly string[]> = {
   timing: [],
   machine: [],
   integrity: [],
+  bounds: [],
   exceptions: [],
   loader: [],
   cplusplus: [],
