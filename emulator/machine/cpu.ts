@@ -127,7 +127,7 @@ export class InterpretedCpu implements Cpu {
     this.#tableSize = exports.handlers.length;
     const { blocks } = this.#core;
     if (hotEntries > 0) {
-      const jit = this.#jit = new Jit(this.#core, exports.handlers, hotEntries);
+      const jit = this.#jit = new Jit(this.#core, exports.handlers, hotEntries, (op) => this.#helper(op));
       blocks.onDecoded = (block, mode) => jit.watch(block, mode);
       blocks.onClear = () => jit.cleared();
     }

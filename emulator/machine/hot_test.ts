@@ -192,6 +192,37 @@ Deno.test("hot code may rewrite itself", () => {
   assert.equal(sum.sum, expected);
 });
 
+Deno.test("an instruction that TypeScript does may rewrite the hot code around it", () => {
+  // test cl,0x3f | jnz +14 | movd xmm0,ecx | movd [imm],xmm0 | jmp +0 | mov eax,imm | add ebx,eax | dec ecx | jnz
+  // | jmp $; the second one without the jump, so that the instruction is of the block that it rewrites.
+  for (const [jump, imm] of [["eb 00", 20], ["66 90", 20]] as const) {
+    const address = [0, 8, 16, 24].map((s) =>
+      (((Place.code + imm) >> s) & 0xff).toString(16).padStart(2, "0")
+    );
+    const code = `f6 c1 3f 75 0e 66 0f 6e c1 66 0f 7e 05 ${address.join(" ")} ${jump}` +
+      "b8 05 00 00 00 01 c3 49 75 e3 eb fe";
+    const sum = both(code, (guest) => {
+      const { cpu } = guest;
+      cpu.cr4 |= 0x200;
+      // Short rounds at first, so that all ways are known when the loop is hot.
+      for (const rounds of [65, 65, 65, 700]) {
+        cpu.eip = Place.code;
+        cpu.setRegister(Register.ebx, 0);
+        cpu.setRegister(Register.ecx, rounds);
+        cpu.run(20_000);
+      }
+      return { sum: cpu.getRegister(Register.ebx), state: state(guest) };
+    }, 100);
+    // The runs before left 64 in the code.
+    let value = 64, expected = 0;
+    for (let n = 700; n > 0; n--) {
+      if ((n & 0x3f) === 0) value = n;
+      expected += value;
+    }
+    assert.equal(sum.sum, expected);
+  }
+});
+
 Deno.test("TF set in hot code traps behind one instruction", () => {
   both(CARRIES, (guest) => {
     const { cpu } = guest;

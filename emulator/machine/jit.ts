@@ -8,7 +8,7 @@
 import type { BlockInfo, Mode } from "./blocks.ts";
 import type { Core } from "./core.ts";
 import { Handler, REGION_SLOTS } from "./generate.ts";
-import { Block, Op, OP_SIZE } from "./layout.ts";
+import { Block, Op, OP_SIZE, State } from "./layout.ts";
 import { SLOW_WRITE } from "./lowering.ts";
 import { compileRegion } from "./region.ts";
 import type { RegionSource } from "./region_graph.ts";
@@ -48,6 +48,7 @@ export class Jit {
   readonly #hotEntries: number;
   readonly #free: number[] = [];
   readonly #idle: unknown;
+  readonly #helper: (op: number) => number;
   /** Puts a page that another one pushed out back into the TLB: the host is not asked, nothing else changes. */
   readonly #refill = (linear: number, spec: number): number => {
     const { tlb, cpl } = this.#core;
@@ -63,7 +64,8 @@ export class Jit {
   /** Deaths of compiled blocks by frame. */
   readonly #deaths = new Map<number, number>();
 
-  constructor(core: Core, table: WebAssembly.Table, hotEntries: number) {
+  constructor(core: Core, table: WebAssembly.Table, hotEntries: number, helper: (op: number) => number) {
+    this.#helper = helper;
     this.#core = core;
     this.#hotEntries = hotEntries;
     this.#table = table;
@@ -115,7 +117,7 @@ export class Jit {
       return;
     }
     const instance = new WebAssembly.Instance(new WebAssembly.Module(compiled.bytes), {
-      env: { memory: core.memory.memory, handlers: this.#table, refill: this.#refill },
+      env: { memory: core.memory.memory, handlers: this.#table, refill: this.#refill, helper: this.#helper },
     });
     const slot = this.#free.pop()!;
     this.#table.set(slot, instance.exports.run);
@@ -131,11 +133,12 @@ export class Jit {
     core.words[w] = slot;
   }
 
-  /** A block died: regions with it go. No region runs at that time, for what kills blocks is outside. */
+  /** A block died: regions with it go. One that runs now is about to be left: its op behind leads out of it. */
   died(block: BlockInfo): void {
     this.#patient.delete(block.address);
     const regions = this.#byBlock.get(block.address);
     if (regions === undefined) return;
+    this.#core.setState(State.deaths, (this.#core.state(State.deaths) + 1) | 0);
     this.#deaths.set(block.frame, (this.#deaths.get(block.frame) ?? 0) + 1);
     for (const region of [...regions]) this.#drop(region);
   }

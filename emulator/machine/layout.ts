@@ -36,6 +36,8 @@ export const State = {
   tlb: 0x40,
   /** 0xffffffff or 0xffff by the stack segment's B flag. */
   stackMask: 0x44,
+  /** Counts blocks of compiled regions that died: a region that sees it change is none any more. */
+  deaths: 0x48,
   /** Six segment caches of SEGMENT_SIZE bytes, by segment number. */
   segments: 0x80,
   /** Copy of bytes of an access that crosses a page. */

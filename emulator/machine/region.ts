@@ -13,7 +13,7 @@
  */
 import { CPU, OP } from "./emit.ts";
 import { Handler } from "./generate.ts";
-import { Block, State } from "./layout.ts";
+import { Block, Exit, HelperResult, OP_SIZE, State } from "./layout.ts";
 import { type Node, RegionGraph, type RegionSource, trueHandler } from "./region_graph.ts";
 import {
   type FlagShape,
@@ -24,7 +24,7 @@ import {
   SETTLED,
   WORDS,
 } from "./region_flags.ts";
-import { type RegionFrame, RegionLowering } from "./region_lower.ts";
+import { Import, type RegionFrame, RegionLowering } from "./region_lower.ts";
 import { accesses, type Stream, Streams } from "./region_streams.ts";
 import { Code, ValueType } from "./wasm.ts";
 import { ModuleWriter } from "./wasm_module.ts";
@@ -133,10 +133,7 @@ class RegionCompiler implements RegionFrame {
   compile(order: readonly Node[]): Uint8Array<ArrayBuffer> {
     const [root] = order;
     const c = this.c;
-    const { words } = this.flags;
-    this.registers.forEach((local, i) => c.get(CPU).load(32, State.registers + 4 * i).set(local));
-    c.get(CPU).load(32, State.flagResult).set(words.result);
-    c.get(CPU).load(32, State.flagAux).set(words.aux);
+    this.#load();
     c.get(CPU).load(32, State.budget).set(this.#left);
     c.get(CPU).load(32, State.generation).set(this.#generation);
     this.#streams.begin(c, this.area);
@@ -151,15 +148,12 @@ class RegionCompiler implements RegionFrame {
     this.#pass(root);
     this.#tree(root);
     c.unreachable().end();
-    this.registers.forEach((local, i) => {
-      if (this.written & (1 << i)) c.get(CPU).get(local).store(32, State.registers + 4 * i);
-    });
-    c.get(CPU).get(words.result).store(32, State.flagResult);
-    c.get(CPU).get(words.aux).store(32, State.flagAux);
+    this.#save(this.written);
     c.get(CPU).get(this.#left).store(32, State.budget);
     const m = new ModuleWriter();
     const type = m.type([ValueType.i32, ValueType.i32], [ValueType.i32]);
     m.import("refill", m.type([ValueType.i32, ValueType.i32], [ValueType.i32]));
+    m.import("helper", m.type([ValueType.i32], [ValueType.i32]));
     c.get(OP).get(CPU).get(this.#handler).returnCallIndirect(type);
     m.importTable("handlers", type, this.#source.tableSize);
     const fn = m.declare(type);
@@ -189,8 +183,12 @@ class RegionCompiler implements RegionFrame {
     this.#owed = this.#entryOwed;
     this.#entryOwed = 0;
     this.#taken = new Map();
-    for (const { address, info } of node.ops) {
+    for (const { address, info, helper } of node.ops) {
       this.#current = node;
+      if (helper) {
+        this.#call(address);
+        continue;
+      }
       if (info === undefined) {
         if (this.word(address) === Handler.fallthrough) {
           this.#edge(address, Handler.fallthrough, node.fallthrough);
@@ -201,6 +199,45 @@ class RegionCompiler implements RegionFrame {
     }
     if (node.rest) this.#continue(node.rest, node.restOp);
     else if (node.restOp) this.leave(node.restOp);
+  }
+
+  /** Stores what the interpreter and TypeScript work with. */
+  #save(registers: number): void {
+    const c = this.c;
+    this.registers.forEach((local, i) => {
+      if (registers & (1 << i)) c.get(CPU).get(local).store(32, State.registers + 4 * i);
+    });
+    c.get(CPU).get(this.flags.words.result).store(32, State.flagResult);
+    c.get(CPU).get(this.flags.words.aux).store(32, State.flagAux);
+  }
+  #load(): void {
+    const c = this.c;
+    this.registers.forEach((local, i) => c.get(CPU).load(32, State.registers + 4 * i).set(local));
+    c.get(CPU).load(32, State.flagResult).set(this.flags.words.result);
+    c.get(CPU).load(32, State.flagAux).set(this.flags.words.aux);
+  }
+  /**
+   * Has TypeScript do an instruction. It may find that the block cannot go on (a fault, an exit, a right that
+   * is gone, a store into this block); then the op behind leads out, or the result does.
+   */
+  #call(op: number): void {
+    const c = this.c;
+    const result = this.temporary(), deaths = this.temporary();
+    this.flags.settle();
+    c.get(CPU).load(32, State.deaths).set(deaths);
+    this.#save(0xff);
+    c.get(CPU).get(this.#left).const(this.#owed).op("sub").store(32, State.budget);
+    c.const(op).call(Import.helper).set(result);
+    c.get(result).const(HelperResult.event).op("eq").unlikely().if().const(Exit.event).return().end();
+    this.#load();
+    c.get(CPU).load(32, State.budget).const(this.#owed).op("add").set(this.#left);
+    c.get(result).unlikely().if();
+    this.#exit(op, Handler.enter);
+    c.end();
+    c.const(op + OP_SIZE).load(32).const(Handler.leave).op("eq");
+    c.get(CPU).load(32, State.deaths).get(deaths).op("ne").op("or").unlikely().if();
+    this.#exit(op + OP_SIZE, "as it is");
+    c.end();
   }
 
   // Flags between blocks.
@@ -237,15 +274,21 @@ class RegionCompiler implements RegionFrame {
     this.#taken = place.taken;
     this.#current = place.node;
   }
-  /** Leaves for a handler that gets an op. `refund`: instructions to give back to the budget. */
-  #exit(op: number, handler: number, eip = -1, refund = 0): void {
+  /**
+   * Leaves for a handler that gets an op: a number, or what the op says when it comes to that. `refund`:
+   * instructions to give back to the budget.
+   */
+  #exit(op: number, handler: number | "as it is", eip = -1, refund = 0): void {
     const place = this.#here();
     this.flags.settle();
     const c = this.c;
     const owed = this.#owed - refund;
     if (owed !== 0) c.get(this.#left).const(owed).op("sub").set(this.#left);
     if (eip >= 0) c.get(CPU).get(eip).store(32, State.eip);
-    c.const(op).set(OP).const(handler).set(this.#handler).brTo(this.#exitDepth);
+    c.const(op).set(OP);
+    if (handler === "as it is") c.get(OP).load(32);
+    else c.const(handler);
+    c.set(this.#handler).brTo(this.#exitDepth);
     this.#back(place);
   }
   leave(op: number): void {

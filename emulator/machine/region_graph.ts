@@ -50,8 +50,12 @@ function infoOf(handler: number, row: Row): HandlerInfo | undefined {
   return info;
 }
 
-/** One instruction of a block, or the op behind its last one that goes on to the next. */
+/**
+ * One instruction of a block, or the op behind its last one that goes on to the next. Without `info` it is one
+ * that TypeScript does (`helper`), or the region is left there.
+ */
 export interface NodeOp {
+  readonly helper: boolean;
   readonly address: number;
   readonly handler: number;
   readonly info: HandlerInfo | undefined;
@@ -135,7 +139,7 @@ export class RegionGraph {
       if (this.#nodes.has(address) || this.#word(address + Block.generation) === -1) continue;
       if (this.#word(address + Block.mode) !== mode) continue;
       const node = this.#node(address);
-      if (node === undefined || (node.ops[0].info === undefined)) {
+      if (node === undefined || (node.ops[0].info === undefined && !node.ops[0].helper)) {
         if (address === head) return undefined;
         continue;
       }
@@ -218,19 +222,20 @@ export class RegionGraph {
       // A patched op: the block is about to be left.
       if (handler === Handler.leave) return undefined;
       if (i > count) {
-        ops.push({ address: op, handler, info: undefined });
+        ops.push({ address: op, handler, info: undefined, helper: false });
         break;
       }
       const row = rows[this.#word(op + Op.info) & OpInfo.rowMask];
       const info = infoOf(handler, row);
-      ops.push({ address: op, handler, info });
-      if (info === undefined || row.ends) break;
+      const helper = handler === Handler.helper && !row.ends;
+      ops.push({ address: op, handler, info, helper });
+      if ((info === undefined && !helper) || row.ends) break;
     }
     return {
       address,
       count,
       ops,
-      needsFlags: needsFlags(ops.map((op) => op.info).filter((info) => info !== undefined)),
+      needsFlags: needsFlags(ops),
       taken: undefined,
       fallthrough: undefined,
       rest: undefined,
@@ -375,9 +380,9 @@ function flagUse({ builder, variant }: HandlerInfo): boolean | undefined {
   return result;
 }
 /** True when a block with these instructions may need the flags it is entered with. */
-function needsFlags(infos: readonly HandlerInfo[]): boolean {
-  for (const info of infos) {
-    const use = flagUse(info);
+function needsFlags(ops: readonly NodeOp[]): boolean {
+  for (const { info } of ops) {
+    const use = info ? flagUse(info) : true;
     if (use !== undefined) return use;
   }
   return true;

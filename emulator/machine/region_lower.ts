@@ -72,8 +72,13 @@ export function touchesFlags(statement: Stmt): boolean {
   return touches;
 }
 
-/** The function that regions import: (linear, bytes | write flag) → 1 when the TLB has the page now. */
-export const REFILL = 0;
+/** Functions that regions import. */
+export const Import = {
+  /** (linear, bytes | write flag) → 1 when the TLB has the page now. */
+  refill: 0,
+  /** (op) → HelperResult: an instruction in TypeScript. */
+  helper: 1,
+} as const;
 
 const FOLD: Partial<Record<string, (a: number, b: number) => number>> = {
   add: (a, b) => (a + b) | 0,
@@ -245,7 +250,7 @@ export class RegionLowering extends Lowering {
     c.set(entry);
     lookUp(write ? TAGS.write : TAGS.read);
     c.op("eqz").unlikely().if();
-    c.get(linear).const(bytes | (write ? SLOW_WRITE : 0)).call(REFILL).op("eqz").unlikely().if();
+    c.get(linear).const(bytes | (write ? SLOW_WRITE : 0)).call(Import.refill).op("eqz").unlikely().if();
     this.#frame.leave(this.#op);
     c.end();
     c.end();
