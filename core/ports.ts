@@ -222,6 +222,14 @@ export interface Engine {
   /** Starts it and says who it is. Throws when it cannot be used, with the reason. */
   start(): Promise<EngineInfo>;
   scan(unit: Unit, options: { readonly timeout: number; readonly signal?: AbortSignal }): Promise<ScanResult>;
+  /**
+   * Told of units that will be scanned next, so that it may look at many at once and answer for each the sooner.
+   * Changes no answer of {@link Engine.scan}, which is asked for every one all the same. Same time limit, for all.
+   */
+  sift?(
+    units: readonly Unit[],
+    options: { readonly timeout: number; readonly signal?: AbortSignal },
+  ): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -353,6 +361,8 @@ export interface Scanner {
   engines(): EngineStatus[];
   /** Scans one unit with every engine; one finding an engine, in the engines' order. Never rejects. */
   scan(unit: Unit, signal?: AbortSignal): Promise<readonly Finding[]>;
+  /** Tells the engines of units that will be scanned next (see {@link Engine.sift}). Never rejects. */
+  sift?(units: readonly Unit[], signal?: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -105,6 +105,24 @@ for (const factory of engineFactories) {
     for (let round = 0; round < 5; round++) assert.deepEqual(await scan(engine, malicious), first);
   });
 
+  contract(factory, "answers as ever for units it was told of before", async (engine) => {
+    const units = [
+      clean,
+      malicious,
+      new Uint8Array(0),
+      text(SELFTEST_MARKER),
+      text(SELFTEST_MARKER).subarray(1),
+    ];
+    const first = [];
+    for (const bytes of units) first.push(await scan(engine, bytes));
+    await engine.sift?.(units.map((bytes) => unit(bytes)), { timeout: TIMEOUT });
+    for (const [index, bytes] of units.entries()) assert.deepEqual(await scan(engine, bytes), first[index]);
+    const given = AbortSignal.abort();
+    await engine.sift?.(units.map((bytes) => unit(bytes)), { timeout: TIMEOUT, signal: given });
+    await engine.sift?.(units.map((bytes) => unit(bytes)), { timeout: 0 });
+    for (const [index, bytes] of units.entries()) assert.deepEqual(await scan(engine, bytes), first[index]);
+  });
+
   contract(factory, "answers scans that run at the same time, each with its own result", async (engine) => {
     const units = Array.from({ length: 20 }, (_, index) => index % 3 === 0 ? malicious : clean);
     const results = await Promise.all(units.map((bytes) => scan(engine, bytes)));

@@ -85,6 +85,20 @@ class Post {
     return result;
   }
 
+  /** Tells the engine of units to come, for no longer than one scan may take. What goes wrong shows in the scans. */
+  async sift(units: readonly Unit[], signal?: AbortSignal): Promise<void> {
+    if (this.state !== "ready" || !this.engine.sift || signal?.aborted) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, this.options.timeout + GRACE));
+    try {
+      await Promise.race([this.engine.sift(units, { timeout: this.options.timeout, signal }), late]);
+    } catch {
+      // Each is scanned on its own then.
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   status(): EngineStatus {
     return { ...this.info, state: this.state, detail: this.detail, scans: { ...this.scans } };
   }
@@ -135,6 +149,9 @@ export async function startScanner(engines: readonly Engine[], options: ScannerO
   return {
     engines: () => posts.map((post) => post.status()),
     scan: (unit, signal) => Promise.all(asked.map((post) => post.scan(unit, signal))),
+    sift: async (units, signal) => {
+      await Promise.all(asked.map((post) => post.sift(units, signal)));
+    },
     close: async () => {
       await Promise.allSettled(posts.map((post) => post.engine.close()));
     },

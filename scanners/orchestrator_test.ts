@@ -84,6 +84,30 @@ Deno.test("a success between failures keeps an engine in", async () => {
   assert.deepEqual(scanner.engines()[0].scans, { malicious: 0, clean: 3, incomplete: 6, error: 0 });
 });
 
+Deno.test("an engine that fails at a look ahead, or never ends it, is scanned with all the same", async () => {
+  const looked: string[] = [];
+  const made = (name: string, sift?: Engine["sift"]): Engine => ({ ...engine(name, () => good), sift });
+  const scanner = await startScanner([
+    made("without"),
+    made("rejects", () => Promise.reject(new Error("broken"))),
+    made("throws", () => {
+      throw new Error("broken");
+    }),
+    made("looks", (units) => {
+      looked.push(...units.map(({ id }) => id));
+      return Promise.resolve();
+    }),
+    made("hangs", () => new Promise(() => {})),
+  ], { timeout: 10 });
+  await scanner.sift!([unit, unit]);
+  assert.deepEqual(looked, ["page:1", "page:1"]);
+  await scanner.sift!([unit], AbortSignal.abort());
+  assert.equal(looked.length, 2);
+  assert.deepEqual((await scanner.scan(unit)).map(({ status }) => status), Array(5).fill("clean"));
+  assert.ok(scanner.engines().every(({ state }) => state === "ready"));
+  await scanner.close();
+});
+
 Deno.test("an engine that never answers is taken for hanging", async () => {
   const scanner = await startScanner([engine("hangs", () => new Promise(() => {}))], { timeout: 1 });
   const [finding] = await scanner.scan(unit);

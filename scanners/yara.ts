@@ -9,12 +9,16 @@ import { workerUrl } from "../core/assets.ts";
 import { providedWasm } from "../core/npm_wasm.ts";
 import { builtinRules } from "./builtin_rules.ts";
 import type { YaraReply, YaraRequest, YaraSource } from "./yara_protocol.ts";
+import { siftRules } from "./yara_sift.ts";
 import { compileError, readYaraSources } from "./yara_sources.ts";
 
 /** Version of the package that `deno.json` names. */
 const VERSION = "1.20.0";
 /** The package's module, as an artefact. */
 const WASM = "yara_x_js_bg.wasm";
+/** Bytes of the longest unit that is sifted, and hashes kept of those that were sifted out. */
+const LONGEST_SIFTED = 256 * 1024;
+const MOST_SIFTED = 65_536;
 /** Milliseconds the rules may take to compile. */
 const COMPILE_TIMEOUT = 120_000;
 
@@ -28,6 +32,9 @@ export class YaraEngine implements Engine {
   readonly name = "yara";
   readonly #paths: readonly string[];
   #sources: readonly YaraSource[] = [];
+  #sift: readonly string[] | undefined;
+  /** Hashes of units that were sifted out and not asked for yet. */
+  readonly #clean = new Set<string>();
   #worker: Worker | undefined;
   #ready = false;
   #nextId = 1;
@@ -43,6 +50,7 @@ export class YaraEngine implements Engine {
     if (this.#state !== "new") throw new Error(`Cannot start engine "yara": it is ${this.#state}`);
     const own = readYaraSources(this.#paths);
     this.#sources = [{ name: "built-in rules", text: builtinRules() }, ...own];
+    this.#sift = siftRules(this.#sources.map(({ text }) => text));
     const failed = await this.#prepare();
     if (failed) {
       this.#stop();
@@ -63,11 +71,32 @@ export class YaraEngine implements Engine {
     return turn;
   }
 
+  sift(
+    units: readonly Unit[],
+    options: { readonly timeout: number; readonly signal?: AbortSignal },
+  ): Promise<void> {
+    const turn = this.#queue.then(() => this.#siftNow(units, options));
+    this.#queue = turn.catch(() => {});
+    return turn;
+  }
+
+  async #siftNow(units: readonly Unit[], options: { timeout: number; signal?: AbortSignal }): Promise<void> {
+    const small = units.filter(({ bytes }) => bytes.length <= LONGEST_SIFTED);
+    if (!this.#sift || small.length < 2 || this.#state !== "open" || options.signal?.aborted) return;
+    if (this.#clean.size + small.length > MOST_SIFTED) this.#clean.clear();
+    if (await this.#prepare()) return this.#stop();
+    const request = { id: this.#nextId++, kind: "sift", units: small.map(({ bytes }) => bytes) } as const;
+    const ending = await this.#ask(request, options);
+    if (ending.kind === "sifted") { for (const index of ending.clean) this.#clean.add(small[index].sha256); }
+    else if (ending.kind !== "failed" || ending.broken) this.#stop();
+  }
+
   async #scanNow(unit: Unit, options: { timeout: number; signal?: AbortSignal }): Promise<ScanResult> {
     if (this.#state !== "open") {
       return { status: "error", threats: [], detail: `the engine is ${this.#state}` };
     }
     if (options.signal?.aborted) return { status: "incomplete", threats: [], detail: "aborted" };
+    if (this.#clean.delete(unit.sha256)) return { status: "clean", threats: [] };
     const failed = await this.#prepare();
     if (failed) {
       this.#stop();
@@ -120,6 +149,7 @@ export class YaraEngine implements Engine {
       kind: "compile",
       wasm: providedWasm(WASM),
       sources: this.#sources,
+      sift: this.#sift,
     } as const;
     const ending = await this.#ask(request, { timeout: COMPILE_TIMEOUT });
     if (ending.kind !== "compiled") return ending;

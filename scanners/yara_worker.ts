@@ -11,7 +11,13 @@ import type { YaraReply, YaraRequest, YaraRule } from "./yara_protocol.ts";
 /** Most rules of one unit that are reported. */
 const MOST_THREATS = 64;
 
+/** Matches of one pattern that are told; where there are more, they may be anywhere. */
+const MOST_MATCHES = 1000;
+/** Zeros around each of the units that are scanned together: what ends a word at their edges. */
+const GAP = 16;
+
 let scanner: Scanner | undefined;
+let sifter: Scanner | undefined;
 
 const scope = self as unknown as {
   onmessage: (event: MessageEvent<YaraRequest>) => void;
@@ -24,6 +30,7 @@ function answer(request: YaraRequest): YaraReply {
   try {
     if (request.kind === "compile") return compile(request);
     if (!scanner) throw new Error("the rules are not compiled");
+    if (request.kind === "sift") return { id: request.id, kind: "sifted", clean: sift(request.units) };
     const { valid, errors, matches } = scanner.scan(request.bytes) as Outcome;
     if (!valid) return { id: request.id, kind: "failed", message: errors.join("; ") };
     const rules: YaraRule[] = [];
@@ -50,6 +57,7 @@ function answer(request: YaraRequest): YaraReply {
 
 function compile(request: YaraRequest & { kind: "compile" }): YaraReply {
   initSync({ module: request.wasm ?? ownWasm() });
+  scanner = sifter = undefined;
   const compiler = new Compiler();
   for (const [index, source] of request.sources.entries()) {
     try {
@@ -63,8 +71,58 @@ function compile(request: YaraRequest & { kind: "compile" }): YaraReply {
   }
   const rules = compiler.build();
   scanner = rules.scanner();
-  scanner.setMaxMatchesPerPattern(1000);
+  scanner.setMaxMatchesPerPattern(MOST_MATCHES);
+  if (request.sift) sifter = compileSifter(request.sift);
   return { id: request.id, kind: "compiled" };
+}
+
+/** The scanner to sift by; undefined when its rules do not compile: nothing is sifted then. */
+function compileSifter(texts: readonly string[]): Scanner | undefined {
+  try {
+    const compiler = new Compiler();
+    for (const [index, text] of texts.entries()) {
+      compiler.newNamespace(`file${index}`);
+      compiler.addSource(text);
+    }
+    const made = compiler.build().scanner();
+    made.setMaxMatchesPerPattern(MOST_MATCHES);
+    return made;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Indices of the units that no match of a pattern touches. */
+function sift(units: readonly Uint8Array[]): number[] {
+  if (!sifter) return [];
+  const starts: number[] = [];
+  let size = GAP;
+  for (const unit of units) {
+    starts.push(size);
+    size += unit.length + GAP;
+  }
+  const joined = new Uint8Array(size);
+  units.forEach((unit, index) => joined.set(unit, starts[index]));
+  const { valid, matches } = sifter.scan(joined) as Outcome;
+  if (!valid) return [];
+  const touched = new Set<number>();
+  for (const { patterns } of matches) {
+    if (patterns.every((pattern) => pattern.matches.length === 0)) return [];
+    for (const pattern of patterns) {
+      if (pattern.matches.length >= MOST_MATCHES) return [];
+      for (const { offset, length } of pattern.matches) {
+        // The first unit that ends behind the match's start, and those that begin before its end.
+        let [low, high] = [0, units.length];
+        while (low < high) {
+          const middle = (low + high) >> 1;
+          if (starts[middle] + units[middle].length <= offset) low = middle + 1;
+          else high = middle;
+        }
+        for (; low < units.length && starts[low] < offset + length; low++) touched.add(low);
+      }
+    }
+  }
+  return [...units.keys()].filter((index) => !touched.has(index));
 }
 
 /** The module that lies beside the package's entry. */
@@ -79,6 +137,8 @@ interface Outcome {
   readonly matches: readonly {
     readonly identifier: string;
     readonly isPrivate: boolean;
-    readonly patterns: readonly { readonly matches: readonly { readonly offset: number }[] }[];
+    readonly patterns: readonly {
+      readonly matches: readonly { readonly offset: number; readonly length: number }[];
+    }[];
   }[];
 }

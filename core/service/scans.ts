@@ -22,6 +22,9 @@ export interface UnitRecord {
 
 /** Units in flight at the same time; the engines' own queues are bounded by it. */
 const IN_FLIGHT = 8;
+/** Units and bytes the engines are told of at once. */
+const SIFTED_UNITS = 256;
+const SIFTED_BYTES = 4 * 1024 * 1024;
 
 /** Takes units in, gives them to a {@link Scanner}, and keeps the findings. */
 export class Scans {
@@ -33,6 +36,9 @@ export class Scans {
   readonly #waiting = new Map<string, UnitRecord[]>();
   readonly #known = new Map<string, readonly Finding[]>();
   readonly #queue: Unit[] = [];
+  /** Units at the queue's head that the engines were told of. */
+  #sifted = 0;
+  #sifting = false;
   #queuedBytes = 0;
   #inFlight = 0;
   readonly #idle: (() => void)[] = [];
@@ -88,9 +94,28 @@ export class Scans {
     this.#pump();
   }
 
+  /** Tells the engines of what waits, when nothing that they know of does; true while they look. */
+  #sift(): boolean {
+    if (this.#sifting || this.#sifted > 0 || this.#queue.length < 2 || !this.scanner?.sift) {
+      return this.#sifting;
+    }
+    let [count, bytes] = [0, 0];
+    while (count < Math.min(this.#queue.length, SIFTED_UNITS) && bytes <= SIFTED_BYTES) {
+      bytes += this.#queue[count++].bytes.length;
+    }
+    this.#sifting = true;
+    this.scanner.sift(this.#queue.slice(0, count), this.signal).then(() => {
+      this.#sifting = false;
+      this.#sifted = count;
+      this.#pump();
+    });
+    return true;
+  }
+
   #pump(): void {
-    while (this.#inFlight < IN_FLIGHT && this.#queue.length > 0) {
+    while (this.#inFlight < IN_FLIGHT && this.#queue.length > 0 && !this.#sift()) {
       const unit = this.#queue.shift()!;
+      this.#sifted = Math.max(0, this.#sifted - 1);
       this.#inFlight++;
       this.scanner!.scan(unit, this.signal).then((findings) => {
         this.#inFlight--;

@@ -349,6 +349,40 @@ Deno.test("slow engines hold the service back, and lose nothing", async () => {
   assert.equal(service.scans.scanned, service.scans.units.size);
 });
 
+Deno.test("engines are told of what waits before it is scanned, and every unit is scanned all the same", async () => {
+  const told: string[] = [];
+  const unknown: string[] = [];
+  class Told extends Finder {
+    override scan(unit: Unit) {
+      if (told.length > 0 && !told.includes(unit.id)) unknown.push(unit.id);
+      return super.scan(unit);
+    }
+    async sift(units: readonly Unit[]) {
+      assert.ok(units.length >= 2 && units.length <= 256, `${units.length} units`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      told.push(...units.map(({ id }) => id));
+    }
+  }
+  const scanner = new Told("x");
+  const { hypervisor, service } = setUp({ scanner });
+  hypervisor.play(
+    1,
+    Array.from(
+      { length: 300 },
+      (_, index) => ({ kind: "S1", va: 4096 * (2 * index + 1), page: page(`${index}`) }),
+    ),
+  );
+  await service.drain();
+  service.unwatch(1);
+  await service.drain();
+  await service.finish();
+  assert.equal(service.scans.scanned, service.scans.units.size);
+  assert.ok(service.scans.units.size >= 300);
+  assert.equal(new Set(scanner.seen.map(({ sha256 }) => sha256)).size, scanner.seen.length);
+  assert.deepEqual(unknown, []);
+  assert.ok(told.length >= 290 && new Set(told).size === told.length, `${told.length}`);
+});
+
 Deno.test("units, regions and images over the limits are counted", async () => {
   const { hypervisor, service } = setUp({
     scanner: new Finder("x"),
