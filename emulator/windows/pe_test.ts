@@ -6,7 +6,8 @@ import { need } from "../../tests/means.ts";
 import { put16, put32 } from "./bytes.ts";
 import { explorerProgram } from "./system_programs.ts";
 import { Protect } from "./constants.ts";
-import { imagePages, parsePe } from "./pe.ts";
+import { imagePages, parsePe, rebasedPages } from "./pe.ts";
+import { program } from "./testing/guest.ts";
 
 const OPTIONAL = 0x98;
 
@@ -108,4 +109,52 @@ Deno.test({
       [0xe000, 0, 0x200],
     ]);
   },
+});
+
+Deno.test("an image is moved by its relocations, or not at all; wild ones touch nothing outside", () => {
+  const file = program(`
+%entry start
+%section .text rx
+start:
+  mov eax, target
+  ret
+target:
+  .long start
+%section .reloc r
+table:
+  .long 0x1000, 12
+  .short 0x3001, 0x3006
+`);
+  const view = new DataView(file.buffer);
+  const optional = view.getUint32(0x3c, true) + 0x18;
+  const put = (bytes: Uint8Array, rva: number, size: number) => {
+    const at = new DataView(bytes.buffer);
+    at.setUint32(optional + 0x60 + 5 * 8, rva, true);
+    at.setUint32(optional + 0x64 + 5 * 8, size, true);
+  };
+  const word = (page: Uint8Array | undefined, at: number) => new DataView(page!.buffer).getUint32(at, true);
+  put(file, 0x2000, 12);
+  const before = imagePages(parsePe(file, "test"));
+  const moved = rebasedPages(parsePe(file, "test"), 0x55_0000)!;
+  assert.equal(word(moved[1].bytes, 1), 0x55_1006);
+  assert.equal(word(moved[1].bytes, 6), 0x55_1000);
+  assert.equal(word(moved[0].bytes, optional + 0x1c), 0x55_0000);
+  assert.equal(word(before[1].bytes!.slice(), 1), 0x40_1006, "the file itself stays");
+  fc.assert(
+    fc.property(
+      fc.nat(0x4000),
+      fc.oneof(fc.nat(0x100), fc.nat(0xffff_ffff)),
+      fc.uint8Array({ minLength: 8, maxLength: 64 }),
+      (rva, size, table) => {
+        const mutant = file.slice();
+        mutant.set(table, mutant.length - 0x600);
+        put(mutant, rva, size);
+        const pages = rebasedPages(parsePe(mutant, "test"), 0x7000_0000);
+        if (!pages) return;
+        assert.equal(pages.length, before.length);
+        for (const page of pages) assert.ok((page.bytes?.length ?? 0) <= 0x1000);
+      },
+    ),
+    { numRuns: 300, seed: 20261128 },
+  );
 });
