@@ -25,8 +25,8 @@ export interface Hop {
 /**
  * The place among the layer's pages that have run to which the code that hopped jumps (`jmp` with a 32-bit
  * displacement, as compressors end): the first one close behind where it hopped from, else the only one.
- * Undefined when the image has no TLS callbacks, when that code jumps to the hop's own target, or when it is not
- * one place. `image` has raw = virtual.
+ * Undefined when the image has no TLS callbacks or the hop leads to none, when that code jumps to the hop's own
+ * target, or when it is not one place. `image` has raw = virtual.
  */
 export function entryBehindCallbacks(
   image: Uint8Array,
@@ -35,8 +35,8 @@ export function entryBehindCallbacks(
   hop: Hop,
   executed: ReadonlySet<number>,
 ): number | undefined {
-  if (!hasCallbacks(image, imageBase, header)) return undefined;
   const view = new DataView(image.buffer, image.byteOffset, image.length);
+  if (!hasCallbacks(image, imageBase, header) || !inTable(view, hop.to)) return undefined;
   const start = hop.from - hop.from % PAGE_SIZE - imageBase;
   if (start < 0 || start >= image.length) return undefined;
   const end = Math.min(start + STUB_PAGES * PAGE_SIZE, image.length);
@@ -51,6 +51,15 @@ export function entryBehindCallbacks(
     targets.add(target);
   }
   return targets.size === 1 && !targets.has(hop.to) ? [...targets][0] : undefined;
+}
+
+/**
+ * Whether an address stands in an aligned word, as those of callbacks do: in the program's own list, which is not
+ * the one the directory leads to while the unpacker has a callback that runs them.
+ */
+function inTable(view: DataView, address: number): boolean {
+  for (let at = 0; at + 4 <= view.byteLength; at += 4) if (view.getUint32(at, true) === address) return true;
+  return false;
 }
 
 /** Whether the TLS directory names a callback (PE format specification, "The .tls Section"). */

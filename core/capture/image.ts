@@ -6,16 +6,10 @@
  *
  * @module
  */
+import { callTable, findCalls } from "./calls.ts";
 import { keptDirectories } from "./directories.ts";
 import { entryBehindCallbacks, type Hop } from "./entry.ts";
-import {
-  type AddressSpace,
-  findSlots,
-  joinSlots,
-  makeImports,
-  type NewImports,
-  readImports,
-} from "./imports.ts";
+import { type AddressSpace, findSlots, joinSlots, makeImports, readImports } from "./imports.ts";
 import {
   DIRECTORY,
   MOST_SECTIONS,
@@ -155,8 +149,8 @@ export function rebuildImage(memory: ImageMemory, limit: number): RebuiltImage |
     complete = new Uint8Array(size + made.bytes.length);
     complete.set(bytes);
     complete.set(made.bytes, size);
-    sections.push(importSection(size, size + made.bytes.length));
-    directories[DIRECTORY.import] = { rva: size, size: made.directorySize };
+    sections.push(importSection(size, size + made.bytes.length, made.calls > 0));
+    directories[DIRECTORY.import] = made.directory;
     // It named the extent of the table that was there before.
     directories[DIRECTORY.importAddresses] = NOWHERE;
   }
@@ -166,6 +160,15 @@ export function rebuildImage(memory: ImageMemory, limit: number): RebuiltImage |
 }
 
 const NOWHERE: PeDirectory = { rva: 0, size: 0 };
+
+/** What is put behind an image for its imports. */
+interface ImportSection {
+  /** A multiple of 4096 bytes. */
+  readonly bytes: Uint8Array;
+  readonly directory: PeDirectory;
+  /** Calls that lead through its table. */
+  readonly calls: number;
+}
 
 /**
  * Puts names where the loader has put addresses. From the old directory alone that happens in place; what more
@@ -177,23 +180,37 @@ function importsOf(
   space: AddressSpace | undefined,
   limit: number,
   notes: string[],
-): NewImports | undefined {
+): ImportSection | undefined {
   const { header, imageBase, sections, directories } = image;
   const old = readImports(bytes, header?.directories[DIRECTORY.import] ?? NOWHERE);
   const found = space ? findSlots(bytes, sections[0].start, imageBase, space) : [];
+  const code = sections.filter(({ characteristics }) => characteristics & SECTION.execute);
+  const calls = space ? findCalls(bytes, code, imageBase, space) : [];
+  const table = callTable(calls, bytes.length, imageBase);
   const view = new DataView(bytes.buffer);
-  const slots = joinSlots(old.outcome === "read" ? old.slots : [], found);
-  const made = slots && makeImports(slots, bytes.length);
-  if (made && bytes.length + made.bytes.length <= limit) {
-    for (const [rva, value] of made.thunks) view.setUint32(rva, value, true);
+  const slots = joinSlots(old.outcome === "read" ? old.slots : [], [...found, ...table.slots]);
+  const made = slots && makeImports(slots, bytes.length + table.bytes.length);
+  const size = made ? Math.ceil((table.bytes.length + made.bytes.length) / PAGE_SIZE) * PAGE_SIZE : 0;
+  if (made && bytes.length + size <= limit) {
+    const section = new Uint8Array(size);
+    section.set(table.bytes);
+    section.set(made.bytes, table.bytes.length);
+    const behind = new DataView(section.buffer);
+    for (const [rva, value] of made.thunks) {
+      if (rva < bytes.length) view.setUint32(rva, value, true);
+      else behind.setUint32(rva - bytes.length, value, true);
+    }
+    for (const [rva, value] of table.patches) view.setUint32(rva, value, true);
     // The loader writes there.
     for (const section of sections) {
       if (!made.thunks.some(([rva]) => rva >= section.start && rva < section.end)) continue;
       section.characteristics = (section.characteristics | SECTION.write) >>> 0;
     }
     const { functions, dlls, tables } = made;
-    notes.push(`imports rebuilt: functions ${functions}, DLLs ${dlls}, tables ${tables}`);
-    return made;
+    const direct = calls.length > 0 ? `, direct calls ${calls.length}` : "";
+    notes.push(`imports rebuilt: functions ${functions}, DLLs ${dlls}, tables ${tables}${direct}`);
+    const directory = { rva: bytes.length + table.bytes.length, size: made.directorySize };
+    return { bytes: section, directory, calls: calls.length };
   }
   if (old.outcome === "read") { for (const [rva, value] of old.writes) view.setUint32(rva, value, true); }
   if (old.outcome !== "lost") return undefined;
@@ -202,8 +219,9 @@ function importsOf(
   return undefined;
 }
 
-function importSection(start: number, end: number): Layout {
-  const characteristics = (SECTION.data | SECTION.read) >>> 0;
+function importSection(start: number, end: number, code: boolean): Layout {
+  const characteristics =
+    (SECTION.data | SECTION.read | (code ? SECTION.code | SECTION.execute | SECTION.write : 0)) >>> 0;
   return { name: sectionName(".umbra"), start, end, raw: true, characteristics };
 }
 

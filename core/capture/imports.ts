@@ -9,7 +9,7 @@
 import type { FunctionNames, ImportName } from "./modules.ts";
 import type { PeDirectory } from "./pe_header.ts";
 import { PAGE_SIZE } from "./store.ts";
-import { type Code, followTrampoline } from "./trampoline.ts";
+import { type Code, followTrampoline, wordAt } from "./trampoline.ts";
 
 /** Bounds on what a directory may make us walk, and on what is made. */
 const MOST_DESCRIPTORS = 1024;
@@ -111,6 +111,47 @@ export interface NewImports {
   readonly tables: number;
 }
 
+/** Tells which function an address leads to that stands in an image (raw = virtual). */
+export class FunctionFinder {
+  readonly #ways = new Map<number, readonly ImportName[]>();
+  readonly #code: Code;
+  constructor(
+    private readonly image: Uint8Array,
+    private readonly imageBase: number,
+    private readonly space: AddressSpace,
+  ) {
+    this.#code = {
+      names: space.names,
+      page: (va) =>
+        this.#inside(va) ? image.subarray(va - imageBase, va - imageBase + PAGE_SIZE) : space.page(va),
+    };
+  }
+
+  /**
+   * The function at an address, or behind the code at it. None for an address within the image: jumps there to its
+   * own tables are code of the program, not places of a table.
+   */
+  at(address: number): readonly ImportName[] {
+    if (address < 0x10000 || address >= 0x8000_0000 || this.#inside(address)) return [];
+    const names = this.space.names.at(address);
+    if (names.length > 0 || !this.space.page(address - address % PAGE_SIZE)) return names;
+    let way = this.#ways.get(address);
+    if (!way) this.#ways.set(address, way = followTrampoline(this.#code, address));
+    return way;
+  }
+
+  /** The function whose address, or that of code that leads to it, is in a word outside the image. */
+  through(word: number): readonly ImportName[] {
+    if (word < 0x10000 || word >= 0x8000_0000 || this.#inside(word)) return [];
+    const value = wordAt(this.#code, word);
+    return value === undefined ? [] : this.at(value);
+  }
+
+  #inside(va: number): boolean {
+    return va >= this.imageBase && va < this.imageBase + this.image.length;
+  }
+}
+
 /**
  * Finds every word of an image from `from` on that is the address of a function of a known module, or of code
  * outside the image that leads to one: aligned ones, and those not aligned that code calls or jumps through.
@@ -124,22 +165,10 @@ export function findSlots(
   space: AddressSpace,
 ): { readonly rva: number; readonly names: readonly ImportName[] }[] {
   const view = new DataView(image.buffer, image.byteOffset, image.length);
+  const finder = new FunctionFinder(image, imageBase, space);
   const found: { rva: number; names: readonly ImportName[] }[] = [];
-  const ways = new Map<number, readonly ImportName[]>();
-  const inside = (va: number) => va >= imageBase && va < imageBase + image.length;
-  const code: Code = {
-    names: space.names,
-    page: (va) => inside(va) ? image.subarray(va - imageBase, va - imageBase + PAGE_SIZE) : space.page(va),
-  };
   const look = (rva: number) => {
-    const value = view.getUint32(rva, true);
-    // Jumps within the image to its own tables are code of the program, not places of a table.
-    if (value < 0x10000 || value >= 0x8000_0000 || inside(value)) return;
-    let names = space.names.at(value);
-    if (names.length === 0 && space.page(value - value % PAGE_SIZE)) {
-      names = ways.get(value) ?? followTrampoline(code, value);
-      ways.set(value, names);
-    }
+    const names = finder.at(view.getUint32(rva, true));
     if (names.length > 0) found.push({ rva, names });
   };
   for (let rva = (from + 3) & ~3; rva + 4 <= image.length && found.length < MOST_THUNKS; rva += 4) look(rva);

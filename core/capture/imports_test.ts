@@ -258,5 +258,7 @@ Deno.test("behind TLS callbacks, the entry point is where the code that hopped j
   assert.equal(entry([0x2800]), undefined, "the hop's own");
   assert.equal(entry([]), undefined);
   assert.equal(entry([0x2440], {}), undefined, "no callbacks");
+  const another = { 0x100c: BASE + 0x1100, 0x1100: BASE + 0x2804 };
+  assert.equal(entry([0x2440], another), undefined, "the hop leads to no callback");
   assert.equal(entry([0x2440], callbacks, header(DIRECTORY.resource, 0x1000, 24)), undefined, "no directory");
 });

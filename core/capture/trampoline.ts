@@ -89,7 +89,8 @@ function byteAt(code: Code, address: number): number | undefined {
   return code.page(address - offset)?.[offset];
 }
 
-function wordAt(code: Code, address: number): number | undefined {
+/** The 32-bit word at an address, as far as it was captured. */
+export function wordAt(code: Code, address: number): number | undefined {
   let word = 0;
   for (let index = 3; index >= 0; index--) {
     const byte = byteAt(code, address + index);
