@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Descriptors and the loading of segment registers (SDM volume 3, 3.4 and 5.6 to 5.8). @module */
 import { type Core, Rights } from "./core.ts";
-import { generalProtection, GuestFault, Vector } from "./fault.ts";
+import { GuestFault, Vector } from "./fault.ts";
 
 /** A descriptor, decoded. */
 export interface Descriptor {
@@ -86,8 +86,13 @@ export function checkStack(
   return d;
 }
 
-/** Loads a data or stack segment register as MOV does, with all checks. */
-export function loadDataSegment(core: Core, segment: number, selector: number): void {
+/** Loads a data or stack segment register as MOV does, with all checks; throws `vector`(selector) where they fail. */
+export function loadDataSegment(
+  core: Core,
+  segment: number,
+  selector: number,
+  vector: number = Vector.gp,
+): void {
   if (segment === 2) {
     const d = checkStack(core, selector, core.cpl);
     markAccessed(core, d);
@@ -95,13 +100,13 @@ export function loadDataSegment(core: Core, segment: number, selector: number): 
     return;
   }
   if (isNull(selector)) return installNull(core, segment, selector);
-  const d = descriptorAt(core, selector);
+  const d = descriptorAt(core, selector, vector);
   const { rights } = d;
   const readable = (rights & Rights.notSystem) !== 0 &&
     (!(rights & Rights.code) || (rights & Rights.readable) !== 0);
   const conforming = (rights & 0xc) === 0xc;
   if (!readable || (!conforming && ((selector & 3) > d.dpl || core.cpl > d.dpl))) {
-    throw generalProtection(selector & 0xfffc);
+    throw new GuestFault(vector, selector & 0xfffc);
   }
   if (!(rights & Rights.present)) throw new GuestFault(Vector.np, selector & 0xfffc);
   markAccessed(core, d);

@@ -6,15 +6,14 @@ import { type Core, Flag, Rights } from "./core.ts";
 import { generalProtection, GuestFault, Vector } from "./fault.ts";
 import {
   type Descriptor,
-  descriptorAddress,
   descriptorAt,
   install,
   installNull,
   isCode,
   isNull,
   isWritable,
+  loadDataSegment,
   markAccessed,
-  parseDescriptor,
 } from "./segments.ts"; // deno-fmt-ignore
 
 /** How a task is left: what happens to the busy bits, to NT and to the link differs. */
@@ -50,10 +49,8 @@ export function taskBehindGate(core: Core, gate: Descriptor): { selector: number
 export function returnToTask(core: Core, next: number): void {
   const selector = core.read(core.tr.base, 2, false);
   const wrong = () => new GuestFault(Vector.ts, selector & 0xfffc);
-  const address = selector & 4 || isNull(selector) ? undefined : descriptorAddress(core, selector);
-  if (address === undefined) throw wrong();
-  const low = core.read(address, 4, false), high = core.read((address + 4) | 0, 4, false);
-  const task = parseDescriptor(address, low, high);
+  if (selector & 4 || isNull(selector)) throw wrong();
+  const task = descriptorAt(core, selector, Vector.ts);
   if ((task.rights & 0x17) !== (SystemType.tss16 | SystemType.busy)) throw wrong();
   if (!(task.rights & Rights.present)) throw new GuestFault(Vector.np, selector & 0xfffc);
   switchTask(core, selector, task, "return", next);
@@ -147,13 +144,8 @@ function loadSegments(core: Core, selectors: readonly number[], ldt: number): vo
   core.selectors[2] = ss;
   core.ldtr = { selector: ldt, base: 0, limit: 0, rights: 0 };
   if (!isNull(ldt)) {
-    const address = ldt & 4 ? undefined : descriptorAddress(core, ldt);
-    if (address === undefined) throw wrong(ldt);
-    const d = parseDescriptor(
-      address,
-      core.read(address, 4, false),
-      core.read((address + 4) | 0, 4, false),
-    );
+    if (ldt & 4) throw wrong(ldt);
+    const d = descriptorAt(core, ldt, Vector.ts);
     if ((d.rights & 0x1f) !== 2 || !(d.rights & Rights.present)) throw wrong(ldt);
     core.ldtr = { selector: ldt, base: d.base, limit: d.limit, rights: d.rights };
   }
@@ -174,14 +166,6 @@ function loadSegments(core: Core, selectors: readonly number[], ldt: number): vo
   markAccessed(core, stack);
   install(core, 2, ss, stack);
   for (const [segment, selector] of [[0, es], [3, ds], [4, fs], [5, gs]]) {
-    if (isNull(selector)) continue;
-    const d = descriptorAt(core, selector, Vector.ts);
-    const readable = (d.rights & Rights.notSystem) !== 0 &&
-      (!(d.rights & Rights.code) || (d.rights & Rights.readable) !== 0);
-    const free = (d.rights & 0xc) === 0xc;
-    if (!readable || (!free && ((selector & 3) > d.dpl || rpl > d.dpl))) throw wrong(selector);
-    if (!(d.rights & Rights.present)) throw new GuestFault(Vector.np, selector & 0xfffc);
-    markAccessed(core, d);
-    install(core, segment, selector, d);
+    loadDataSegment(core, segment, selector, Vector.ts);
   }
 }

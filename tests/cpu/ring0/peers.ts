@@ -10,15 +10,28 @@ import { assemble } from "./kernels.ts";
 const TIME_LIMIT = 60_000;
 const MEGABYTES = 64;
 
-/** Runs a program in a folder of its own with the kernel's image in it; reads the log it left there. */
+/**
+ * Runs a program in a folder of its own with the kernel's image in it; reads the log it left there. Kernels end
+ * the emulator; one that only halts is ended once its log ends with `last`.
+ */
 async function withImage(
   image: Uint8Array,
+  last: string | undefined,
   run: (folder: string, signal: AbortSignal) => Deno.Command,
 ): Promise<string> {
   const folder = Deno.makeTempDirSync();
   try {
     Deno.writeFileSync(`${folder}/image`, image);
-    const output = await run(folder, AbortSignal.timeout(TIME_LIMIT)).output();
+    const child = run(folder, AbortSignal.timeout(TIME_LIMIT)).spawn();
+    const watch = last === undefined ? undefined : setInterval(() => {
+      try {
+        if (Deno.readTextFileSync(`${folder}/log`).endsWith(last)) child.kill();
+      } catch {
+        // There is no log yet, or no child any more.
+      }
+    }, 50);
+    const output = await child.output();
+    clearInterval(watch);
     const said = new TextDecoder().decode(output.stderr).trim();
     let log: string;
     try {
@@ -33,8 +46,8 @@ async function withImage(
 }
 
 /** Boots a multiboot image in QEMU without acceleration; the processor has PAE, NX, SYSENTER and SSE2. */
-export function runInQemu(image: Uint8Array): Promise<string> {
-  return withImage(image, (folder, signal) =>
+export function runInQemu(image: Uint8Array, last?: string): Promise<string> {
+  return withImage(image, last, (folder, signal) =>
     new Deno.Command("qemu-system-i386", {
       args: [
         ...["-accel", "tcg", "-cpu", "n270", "-m", `${MEGABYTES}`],
@@ -50,7 +63,7 @@ export function runInQemu(image: Uint8Array): Promise<string> {
 
 /** Starts a multiboot image in Bochs, from a firmware ROM that holds it. */
 export function runInBochs(image: Uint8Array): Promise<string> {
-  return withImage(image, (folder, signal) => {
+  return withImage(image, undefined, (folder, signal) => {
     Deno.writeFileSync(`${folder}/rom`, assemble("rom.asm", [`IMAGE="${folder}/image"`]));
     // Bochs wants a video ROM: an empty one.
     Deno.writeFileSync(`${folder}/vga`, new Uint8Array(0x8000));

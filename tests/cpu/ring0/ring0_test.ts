@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { build } from "../../../emulator/machine/build_cpu.ts";
 import { build as buildMonitor } from "../../../xen/build_monitor.ts";
+import { workload } from "../../bench/workloads.ts";
 import { need } from "../../means.ts";
 import { assemble, linesOf } from "./kernels.ts";
 import { knownDifferences, type PeerName } from "./known_differences.ts";
@@ -90,4 +91,21 @@ for (const [kernel, peers] of Object.entries(KERNELS)) {
       },
     });
   }
+}
+
+// The two programs that show whether a processor knows XD; the benchmark has them too. (They do not wait for the
+// serial port, so that Bochs loses half of what they write.)
+for (const name of ["nx", "np"]) {
+  Deno.test({
+    name: `${name}: both tiers write what QEMU writes`,
+    ignore: !need("qemu-system-i386"),
+    async fn() {
+      const { image } = workload(name);
+      const theirs = await runInQemu(image, "E");
+      assert.deepEqual((["interpreter", "jit"] as const).map((tier) => runInUmbra(image, tier).log), [
+        theirs,
+        theirs,
+      ]);
+    },
+  });
 }
