@@ -165,7 +165,8 @@ function create(
 
 const find = (call: ApiCall, address: number) => poolOf(call).items.get(address);
 
-function remove(call: ApiCall, address: number): number {
+/** Takes an item out of the pool; 0, with last error set, when there is none. */
+export function removeItem(call: ApiCall, address: number): number {
   if (!poolOf(call).items.delete(address)) return call.fail(ERROR_INVALID_PARAMETER);
   call.heaps.free(call.heaps.processHeap, address);
   return 1;
@@ -203,12 +204,19 @@ function* settle(call: ApiCall, address: number, cancel: boolean): Generator<Req
 
 const span = (milliseconds: number) => milliseconds === INFINITE ? Infinity : milliseconds * NANOSECONDS;
 
-function createTimer(call: ApiCall, callback: number, parameter: number, due: number, period: number) {
-  return create(call, callback, () => [parameter, 1], {
-    due: nowOf(call) + span(due),
-    period: period * NANOSECONDS,
-  });
+/** A timer of the pool, delay and period in milliseconds; its address, 0 when there is no room. */
+export function addTimer(
+  call: ApiCall,
+  callback: number,
+  args: (address: number) => readonly number[],
+  delay: number,
+  period: number,
+): number {
+  return create(call, callback, args, { due: nowOf(call) + span(delay), period: period * NANOSECONDS });
 }
+
+const createTimer = (call: ApiCall, callback: number, parameter: number, due: number, period: number) =>
+  addTimer(call, callback, () => [parameter, 1], due, period);
 
 function registerWait(
   call: ApiCall,
@@ -293,7 +301,7 @@ export const POOL_KERNEL32: readonly DllFunction[] = [
   stdcall("DeleteTimerQueueTimer", 3, function* (call, _queue, timer, event) {
     if (event === INFINITE) yield* settle(call, timer, false);
     if (event !== 0 && event !== INFINITE) call.system.setEvent(event, true);
-    return remove(call, timer);
+    return removeItem(call, timer);
   }),
   stdcall("DeleteTimerQueue", 1, (call, queue) => call.heaps.free(call.heaps.processHeap, queue) ? 1 : 0),
   stdcall("DeleteTimerQueueEx", 2, (call, queue, event) => {
@@ -306,11 +314,11 @@ export const POOL_KERNEL32: readonly DllFunction[] = [
     (call, target, object, callback, context, time, flags) =>
       give(call, target, registerWait(call, object, callback, context, time, flags), 1, 0),
   ),
-  stdcall("UnregisterWait", 1, remove),
+  stdcall("UnregisterWait", 1, removeItem),
   stdcall("UnregisterWaitEx", 2, function* (call, wait, event) {
     if (event === INFINITE) yield* settle(call, wait, false);
     if (event !== 0 && event !== INFINITE) call.system.setEvent(event, true);
-    return remove(call, wait);
+    return removeItem(call, wait);
   }),
   stdcall(
     "TrySubmitThreadpoolCallback",
@@ -320,16 +328,16 @@ export const POOL_KERNEL32: readonly DllFunction[] = [
   stdcall("CreateThreadpoolWork", 3, worker),
   stdcall("SubmitThreadpoolWork", 1, post),
   stdcall("WaitForThreadpoolWorkCallbacks", 2, wait),
-  stdcall("CloseThreadpoolWork", 1, remove),
+  stdcall("CloseThreadpoolWork", 1, removeItem),
   stdcall("CreateThreadpoolTimer", 3, worker),
   stdcall("SetThreadpoolTimer", 4, setTimer),
   stdcall("IsThreadpoolTimerSet", 1, (call, timer) => find(call, timer)?.due !== Infinity ? 1 : 0),
   stdcall("WaitForThreadpoolTimerCallbacks", 2, wait),
-  stdcall("CloseThreadpoolTimer", 1, remove),
+  stdcall("CloseThreadpoolTimer", 1, removeItem),
   stdcall("CreateThreadpoolWait", 3, waiter),
   stdcall("SetThreadpoolWait", 3, setWait),
   stdcall("WaitForThreadpoolWaitCallbacks", 2, wait),
-  stdcall("CloseThreadpoolWait", 1, remove),
+  stdcall("CloseThreadpoolWait", 1, removeItem),
 ];
 
 const answer = (made: number) => made === 0 ? STATUS_NO_MEMORY : 0;
@@ -357,7 +365,7 @@ export const POOL_NTDLL: readonly DllFunction[] = [
   ),
   stdcall("TpPostWork", 1, post),
   stdcall("TpWaitForWork", 2, wait),
-  stdcall("TpReleaseWork", 1, (call, address) => void remove(call, address)),
+  stdcall("TpReleaseWork", 1, (call, address) => void removeItem(call, address)),
   stdcall(
     "TpAllocTimer",
     4,
@@ -365,7 +373,7 @@ export const POOL_NTDLL: readonly DllFunction[] = [
       give(call, target, worker(call, callback, context), 0, STATUS_NO_MEMORY),
   ),
   stdcall("TpSetTimer", 4, setTimer),
-  stdcall("TpReleaseTimer", 1, (call, address) => void remove(call, address)),
+  stdcall("TpReleaseTimer", 1, (call, address) => void removeItem(call, address)),
   stdcall(
     "TpAllocWait",
     4,
@@ -373,7 +381,7 @@ export const POOL_NTDLL: readonly DllFunction[] = [
       give(call, target, waiter(call, callback, context), 0, STATUS_NO_MEMORY),
   ),
   stdcall("TpSetWait", 3, setWait),
-  stdcall("TpReleaseWait", 1, (call, address) => void remove(call, address)),
+  stdcall("TpReleaseWait", 1, (call, address) => void removeItem(call, address)),
   stdcall("TpSimpleTryPost", 3, (call, callback, context) => answer(submit(call, callback, [0, context]))),
 ];
 

@@ -4,6 +4,7 @@ import { Buffer } from "node:buffer";
 import type { ApiCall, DllDefinition } from "../api.ts";
 import { both, define } from "./define.ts";
 import names from "./known/crypt32.json" with { type: "json" };
+import { storeEnumerations } from "./shared/enumerations.ts";
 import { Win32 } from "./shared/errors.ts";
 import { fromAnsi, fromWide, store, text } from "./shared/text.ts";
 
@@ -18,6 +19,7 @@ export const crypt32: DllDefinition = define({
   base: 0x73b00000,
   known: names,
   handlers: [
+    storeEnumerations,
     both({
       CryptStringToBinary: (wide) => (call, source, length, flags, buffer, size, skipped, used) => {
         const value = length ? fetch(call, source, length, wide) : text(call, source, wide, 0x100000);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** gdi32.dll: drawing into nothing. Objects are handles with a size where a program asks for one. @module */
 import type { ApiCall, DllDefinition, Handler } from "../api.ts";
-import { alias, both, constant, define, type Handlers } from "./define.ts";
+import { alias, both, constant, define, type Handlers, invoke } from "./define.ts";
 import known from "./known/gdi32.json" with { type: "json" };
+import { profileEnumerations } from "./shared/enumerations.ts";
 import { counted, store } from "./shared/text.ts";
 
 interface Bitmap {
@@ -73,6 +74,38 @@ const drawText = (wide: boolean): Handler => (call, _dc, _x, _y, at, length) => 
   return 1;
 };
 
+/** Bytes of an ENUMLOGFONTEX and a NEWTEXTMETRIC; where the name of a font stands. */
+const FONT_SIZE = 348;
+const METRIC_SIZE = 76;
+const FONT_NAME = 28;
+const TRUETYPE = 4;
+
+/** Hands the one font there is to a callback. */
+const oneFont = (wide: boolean): Handler =>
+  function* (call, _dc, _wanted, callback, parameter) {
+    const { heaps } = call;
+    const block = heaps.allocate(heaps.processHeap, FONT_SIZE + METRIC_SIZE, true);
+    if (block === 0) return 0;
+    store(call, block + FONT_NAME, "System", wide);
+    const result: number = yield invoke(callback, [block, block + FONT_SIZE, TRUETYPE, parameter]);
+    heaps.free(heaps.processHeap, block);
+    return result;
+  };
+
+/** Most points of a line that are handed out. */
+const MAX_POINTS = 4096;
+
+/** LineDDA: every point of a line but the last. */
+const line: Handler = function* (_call, x1, y1, x2, y2, callback, parameter) {
+  const [dx, dy] = [(x2 | 0) - (x1 | 0), (y2 | 0) - (y1 | 0)];
+  const steps = Math.max(Math.abs(dx), Math.abs(dy));
+  for (let i = 0; i < Math.min(steps, MAX_POINTS); i++) {
+    const point = [(x1 | 0) + Math.round(dx * i / steps), (y1 | 0) + Math.round(dy * i / steps)];
+    yield invoke(callback, [...point, parameter]);
+  }
+  return 1;
+};
+
 const handlers: Handlers = {
   ...alias(
     ("CreateCompatibleDC CreateSolidBrush CreateHatchBrush CreatePatternBrush CreateBrushIndirect CreatePen " +
@@ -138,10 +171,19 @@ const handlers: Handlers = {
       return name.length + 1;
     },
     AddFontResource: () => () => 1,
-    EnumFontFamilies: () => () => 0,
-    EnumFontFamiliesEx: () => () => 0,
+    EnumFonts: oneFont,
+    EnumFontFamilies: oneFont,
+    EnumFontFamiliesEx: oneFont,
     StartDoc: () => () => 0xffffffff,
   }),
+  ...profileEnumerations,
+  LineDDA: line,
+  EnumObjects: function* (call, _dc, _type, callback, parameter) {
+    const block = call.heaps.allocate(call.heaps.processHeap, 16, true);
+    const result: number = yield invoke(callback, [block, parameter]);
+    call.heaps.free(call.heaps.processHeap, block);
+    return result;
+  },
   GetDeviceCaps: (_, _dc, index) => CAPS[index] ?? 0,
   TranslateCharsetInfo: (call, source, at, flags) => {
     // Whatever is asked, the answer is ANSI: charset 0, code page 1252.

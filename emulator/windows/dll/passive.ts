@@ -11,6 +11,8 @@ import data from "./known/passive.json" with { type: "json" };
 import { pseudoRandom } from "./advapi32/crypto.ts";
 import { COMPUTER } from "./kernel32/system.ts";
 import { environmentBlock } from "./kernel32/environment.ts";
+import { guidBytes } from "./ntdll/addresses.ts";
+import { otherEnumerations } from "./shared/enumerations.ts";
 import { Win32 } from "./shared/errors.ts";
 import { fill, store, text } from "./shared/text.ts";
 
@@ -24,6 +26,7 @@ const NO_NETWORK = 1222;
 const NOT_CONNECTED = 2250;
 const E_FAIL = 0x80004005;
 const DNS_NAME_ERROR = 9003;
+const RPC_S_INVALID_STRING_UUID = 1705;
 const TRUST_E_NOSIGNATURE = 0x800b0100;
 
 const internet = (call: ApiCall) => call.handles.open({ kind: "internet" } as KernelObject);
@@ -58,6 +61,14 @@ const MODELLED: Record<string, Handlers> = {
         if (block === 0) return 14;
         store(call, block, uuidText(call, uuid), wide);
         call.memory.setU32(result, block);
+        return 0;
+      },
+      UuidFromString: (wide) => (call, string, target) => {
+        const bytes = string === 0
+          ? new Array<number>(16).fill(0)
+          : guidBytes(`{${text(call, string, wide, 64)}}`);
+        if (!bytes) return RPC_S_INVALID_STRING_UUID;
+        call.memory.setBytes(target, Uint8Array.from(bytes));
         return 0;
       },
       RpcStringFree: () => (call, string) => {
@@ -182,7 +193,7 @@ export const passive: readonly DllDefinition[] = Object.entries(data as Record<s
       name: FILE_NAMES[name] ?? `${name}.dll`,
       base: FIRST_BASE + i * STEP,
       known,
-      handlers: MODELLED[name] ? [MODELLED[name]] : [],
+      handlers: [MODELLED[name] ?? {}, otherEnumerations[name] ?? {}],
     }),
 );
 

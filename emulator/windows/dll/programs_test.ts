@@ -20,6 +20,11 @@ const LIBRARIES = [
   "-lpsapi",
   "-lwinmm",
   "-liphlpapi",
+  "-lcrypt32",
+  "-ldbghelp",
+  "-limm32",
+  "-lpowrprof",
+  "-lrpcrt4",
 ];
 const FRAMES = 32 * 256;
 const MAX_INSTRUCTIONS = 20_000_000;
@@ -83,6 +88,7 @@ const PROGRAMS: Record<string, readonly string[]> = {
   machine: [],
   integrity: [],
   bounds: [],
+  callbacks: [],
   exceptions: [],
   loader: [],
   cplusplus: [],

@@ -2,7 +2,7 @@
 /** advapi32: CryptoAPI with MD5, SHA, RC4 and AES. Random numbers follow from the process alone. @module */
 import { createCipheriv, createDecipheriv, createHash, createHmac } from "node:crypto";
 import type { ApiCall, KernelObject } from "../../api.ts";
-import { both, constant, type Handlers } from "../define.ts";
+import { alias, both, constant, type Handlers } from "../define.ts";
 import { Win32 } from "../shared/errors.ts";
 
 const Algorithm = {
@@ -83,6 +83,16 @@ export class Rc4 {
     this.j = j;
     return out;
   }
+}
+
+/** RC4 of a counted buffer (length, room, address) with the key of another, in place: SystemFunction032. */
+function rc4Buffer(call: ApiCall, data: number, key: number): number {
+  const [length, size] = [call.memory.u32(data), call.memory.u32(key)];
+  if (size === 0 || size > MAX_PIECE || length > MAX_DATA) return 0xc000000d;
+  const at = call.memory.u32(data + 8);
+  const stream = new Rc4(call.memory.bytes(call.memory.u32(key + 8), size));
+  call.memory.setBytes(at, stream.apply(call.memory.bytes(at, length)));
+  return 0;
 }
 
 function objectOf<T extends KernelObject>(call: ApiCall, handle: number, kind: T["kind"]): T | undefined {
@@ -205,6 +215,7 @@ const acquire = (call: ApiCall, result: number, flags: number) => {
 };
 
 export const crypto: Handlers = {
+  ...alias(["SystemFunction032", "SystemFunction033"], rc4Buffer),
   ...both({
     CryptAcquireContext: () => (call, result, _container, _provider, _type, flags) =>
       acquire(call, result, flags),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** kernel32: files, pipes, handles. Nothing leaves the model's file system. @module */
 import type { ApiCall } from "../../api.ts";
-import { both, constant, type Handlers } from "../define.ts";
+import { both, constant, type Handlers, invoke } from "../define.ts";
 import { Win32, win32OfStatus } from "../shared/errors.ts";
 import {
   closeFile,
@@ -237,18 +237,19 @@ export const file: Handlers = {
     },
     OpenFileMapping: (wide) => (call, _access, _inherit, name) =>
       call.system.openNamed(text(call, name, wide, 260), "section"),
-    CopyFile: (wide) => (call, from, to, failIfThere) => {
-      const source = fullPath(call, text(call, from, wide, 1024));
-      const target = fullPath(call, text(call, to, wide, 1024));
-      const bytes = contentOf(call, source);
-      if (!bytes) return call.fail(Win32.fileNotFound);
-      if (failIfThere && isFile(call, target)) return call.fail(Win32.fileExists);
-      const opened = openFile(call, { path: target, read: false, write: true, disposition: 2 });
-      if (typeof opened === "number") return call.fail(opened);
-      const went = writeFile(opened.file, bytes);
-      closeFile(call, opened.file);
-      return went ? 1 : call.fail(Win32.diskFull);
-    },
+    CopyFile: (wide) => (call, from, to, failIfThere) => copy(call, wide, from, to, failIfThere !== 0),
+    CopyFileEx: (wide) =>
+      function* (call, from, to, progress, data, _cancel, flags) {
+        const went = copy(call, wide, from, to, (flags & 1) !== 0);
+        if (went && progress) yield invoke(progress, progressWords(call, wide, to, data));
+        return went;
+      },
+    MoveFileWithProgress: (wide) =>
+      function* (call, from, to, progress, data, flags) {
+        const went = move(call, wide, from, to, flags);
+        if (went && progress) yield invoke(progress, progressWords(call, wide, to, data));
+        return went;
+      },
     MoveFile: (wide) => (call, from, to) => move(call, wide, from, to, 0),
     MoveFileEx: (wide) => (call, from, to, flags) => move(call, wide, from, to, flags),
     CreateNamedPipe: () => (call) => call.fail(Win32.accessDenied, INVALID),
@@ -397,6 +398,25 @@ export const file: Handlers = {
   },
   SetHandleInformation: (call, handle) => call.handles.get(handle) ? 1 : call.fail(Win32.invalidHandle),
 };
+
+function copy(call: ApiCall, wide: boolean, from: number, to: number, failIfThere: boolean): number {
+  const source = fullPath(call, text(call, from, wide, 1024));
+  const target = fullPath(call, text(call, to, wide, 1024));
+  const bytes = contentOf(call, source);
+  if (!bytes) return call.fail(Win32.fileNotFound);
+  if (failIfThere && isFile(call, target)) return call.fail(Win32.fileExists);
+  const opened = openFile(call, { path: target, read: false, write: true, disposition: 2 });
+  if (typeof opened === "number") return call.fail(opened);
+  const went = writeFile(opened.file, bytes);
+  closeFile(call, opened.file);
+  return went ? 1 : call.fail(Win32.diskFull);
+}
+
+/** Arguments of a progress routine when all is copied: four sizes, the stream, why it is called, handles, data. */
+function progressWords(call: ApiCall, wide: boolean, to: number, data: number): number[] {
+  const size = to ? contentOf(call, fullPath(call, text(call, to, wide, 1024)))?.length ?? 0 : 0;
+  return [size, 0, size, 0, size, 0, size, 0, 1, 0, INVALID, INVALID, data];
+}
 
 function move(call: ApiCall, wide: boolean, from: number, to: number, flags: number) {
   const source = fullPath(call, text(call, from, wide, 1024));

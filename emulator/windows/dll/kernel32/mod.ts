@@ -3,6 +3,7 @@
 import type { DllDefinition } from "../../api.ts";
 import { define } from "../define.ts";
 import known from "../known/kernel32.json" with { type: "json" };
+import { localeEnumerations } from "../shared/enumerations.ts";
 import { code } from "./code.ts";
 import { console } from "./console.ts";
 import { directory } from "./directory.ts";
@@ -77,6 +78,7 @@ export const kernel32: DllDefinition = define({
     environment,
     file,
     locale,
+    localeEnumerations,
     memory,
     module,
     process,

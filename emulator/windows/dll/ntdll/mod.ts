@@ -8,6 +8,7 @@ import { formatted } from "../msvcrt/printf.ts";
 import { stdlib } from "../msvcrt/stdlib.ts";
 import { strings } from "../msvcrt/string.ts";
 import { Status } from "../shared/errors.ts";
+import { addresses } from "./addresses.ts";
 import { heap, heapFunctions } from "./heap.ts";
 import { loader } from "./loader.ts";
 import { native } from "./native.ts";
@@ -32,7 +33,7 @@ export const ntdll: DllDefinition = define({
   name: "ntdll.dll",
   base: 0x77200000,
   known,
-  handlers: [heap, loader, native, unicode, crt],
+  handlers: [addresses, heap, loader, native, unicode, crt],
   words: {
     ...Object.fromEntries(Object.keys(crt).map((name) => [name, "cdecl" as const])),
     // Names of ours that Windows 7 keeps to itself but kernel32 forwards to.

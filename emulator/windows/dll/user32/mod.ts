@@ -3,6 +3,7 @@
 import type { DllDefinition } from "../../api.ts";
 import { define } from "../define.ts";
 import known from "../known/user32.json" with { type: "json" };
+import { desktopEnumerations } from "../shared/enumerations.ts";
 import { dialogs } from "./dialogs.ts";
 import { messages } from "./messages.ts";
 import { misc } from "./misc.ts";
@@ -13,5 +14,5 @@ export const user32: DllDefinition = define({
   name: "user32.dll",
   base: 0x76700000,
   known,
-  handlers: [dialogs, messages, misc, windows],
+  handlers: [desktopEnumerations, dialogs, messages, misc, windows],
 });

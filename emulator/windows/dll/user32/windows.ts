@@ -59,6 +59,24 @@ const rectangle = (call: ApiCall, at: number, values: readonly number[]) =>
 /** Windows of other programs that are always there. */
 const SHELL_WINDOWS: Record<string, number> = { progman: 0x10064, shell_traywnd: 0x1005a };
 
+const childrenOf = (call: ApiCall, parent: number) =>
+  [...desktop(call).windows.values()].filter((one) => one.parent === parent).map((one) => one.handle);
+/** The program's own windows and those that are always there. */
+const topLevel = (call: ApiCall) => [...childrenOf(call, 0), ...Object.values(SHELL_WINDOWS)];
+
+/** Hands windows to a callback until it has enough. */
+function* enumerate(
+  handles: readonly number[],
+  callback: number,
+  parameter: number,
+): Generator<Request, number, number> {
+  for (const handle of handles) {
+    const went: number = yield invoke(callback, [handle, parameter]);
+    if (went === 0) return 0;
+  }
+  return 1;
+}
+
 function find(call: ApiCall, wide: boolean, className: number, title: number): number {
   const wantedClass = className ? classKey(call, className, wide) : "";
   const wantedTitle = title ? text(call, title, wide, 512) : undefined;
@@ -287,18 +305,14 @@ export const windows: Handlers = {
     return 1;
   },
   EnumWindows: function* (call, callback, parameter) {
-    for (const window of [...desktop(call).windows.values()].filter((one) => one.parent === 0)) {
-      const went: number = yield invoke(callback, [window.handle, parameter]);
-      if (went === 0) return 0;
-    }
-    return 1;
+    return yield* enumerate(topLevel(call), callback, parameter);
+  },
+  EnumDesktopWindows: function* (call, _desktop, callback, parameter) {
+    return yield* enumerate(topLevel(call), callback, parameter);
   },
   EnumChildWindows: function* (call, parent, callback, parameter) {
-    for (const window of [...desktop(call).windows.values()].filter((one) => one.parent === parent)) {
-      const went: number = yield invoke(callback, [window.handle, parameter]);
-      if (went === 0) return 0;
-    }
-    return 1;
+    const handles = parent === 0 || parent === DESKTOP ? topLevel(call) : childrenOf(call, parent);
+    return yield* enumerate(handles, callback, parameter);
   },
   EnumThreadWindows: function* (call, tid, callback, parameter) {
     for (
