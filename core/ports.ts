@@ -19,6 +19,8 @@ export interface WatchSettings {
   readonly whenFull?: "pause" | "drop";
   /** Turns of one page inside the window after which its turns are coalesced. */
   readonly coalesceAfter?: number;
+  /** That window, in ticks of the guest's time-stamp counter. */
+  readonly coalesceWindow?: bigint;
   /** Most pages captured as one layer. */
   readonly layerCap?: number;
 }

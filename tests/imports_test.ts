@@ -32,6 +32,12 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "xen/bridge.ts",
     "xen/transport.ts",
   ],
+  "emulator/pvh": [
+    "emulator/hypervisor/",
+    "emulator/machine/",
+    "core/",
+    "xen/bridge.ts",
+  ],
   "main.ts": ["core/", "scanners/", "xen/", "emulator/", "deno.json"],
   "bench.ts": [""],
   "tools/": [""],

@@ -44,8 +44,6 @@ export interface BridgeOptions {
   /** Frames the monitor tracks at most, and pages that may wait for room in the ring, per domain. */
   readonly frameCap?: number;
   readonly spillCap?: number;
-  /** Ticks of the guest's time-stamp counter in which turns of one page are coalesced. */
-  readonly coalesceWindow?: bigint;
   /** A VIRQ comes at the latest when this many events wait. */
   readonly virqEvents?: number;
 }
@@ -124,7 +122,7 @@ export class Bridge implements Hypervisor {
       ring_pages: this.#options.ringPages ?? 0,
       frame_cap: this.#options.frameCap ?? 0,
       spill_cap: this.#options.spillCap ?? 0,
-      coalesce_window: this.#options.coalesceWindow ?? 0n,
+      coalesce_window: settings.coalesceWindow ?? 0n,
       virq_events: this.#options.virqEvents ?? 0,
       rules: rules.length,
       rule: rules.map((rule) => encodedRule(rule, action)),

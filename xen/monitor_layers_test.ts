@@ -84,7 +84,7 @@ Deno.test("self-modification of one page is turns, no layers", () => {
 });
 
 Deno.test("many turns of one page are coalesced: counted, and the last content kept", () => {
-  const { guest, bridge, virus, events, bytes } = scene({ coalesceAfter: 8 }, { coalesceWindow: 10_000n });
+  const { guest, bridge, virus, events, bytes } = scene({ coalesceAfter: 8, coalesceWindow: 10_000n });
   guest.switchTo(virus);
   guest.map(virus, 0x40_1000, { w: true, x: true });
   guest.map(virus, 0x40_2000, { w: true, x: true });
@@ -104,7 +104,7 @@ Deno.test("many turns of one page are coalesced: counted, and the last content k
 });
 
 Deno.test("a coalescing window ends by time, and turns are events again", () => {
-  const { guest, virus, events } = scene({ coalesceAfter: 2 }, { coalesceWindow: 100n });
+  const { guest, virus, events } = scene({ coalesceAfter: 2, coalesceWindow: 100n });
   guest.switchTo(virus);
   guest.map(virus, 0x40_1000, { w: true, x: true });
   const turn = (byte: number) => {
@@ -192,6 +192,31 @@ Deno.test("at exit the page whose entry goes first is captured too", () => {
   const residue = events().filter((event) => event.kind === "residue");
   assert.deepEqual(pages(residue), ["residue 10000 captured"]);
   assert.equal(bytes.get(residue[0].sequence)![0], 0x77);
+});
+
+Deno.test("at exit what was written is captured although the tables lead to it no more", () => {
+  const { guest, bridge, virus, other, events, bytes } = scene();
+  guest.switchTo(virus);
+  guest.vad(virus, 0x50_0000, 4);
+  for (let i = 0; i < 4; i++) {
+    guest.map(virus, 0x50_0000 + i * PAGE, { w: true });
+    guest.write(0x50_0000 + i * PAGE, [i + 1]);
+  }
+  // Seen to be dirty through another mapping, then mapped here and written without a fault of its own.
+  const gfn = guest.map(virus, 0x60_0000, { w: true });
+  guest.write(0x60_0000, [9]);
+  guest.unmap(virus, 0x60_0000);
+  guest.map(virus, 0x61_0000, { w: true }, gfn);
+  guest.write(0x61_0000, [10]);
+  guest.exit(virus, true);
+  guest.switchTo(other);
+  const residue = events().filter((event) => event.kind === "residue");
+  const first = residue.map((event) => [event.va, bytes.get(event.sequence)![0], event.allocationBase]);
+  assert.deepEqual(first.sort((a, b) => a[0] - b[0]), [
+    ...[1, 2, 3, 4].map((n) => [0x50_0000 + (n - 1) * PAGE, n, 0x50_0000]),
+    [0x61_0000, 10, 0],
+  ]);
+  balanced(bridge);
 });
 
 Deno.test("an end of watch emits what was being coalesced", () => {

@@ -24,10 +24,13 @@ import type { Wiring } from "./wiring.ts";
 const KINDS = ["prefix", "exact", "glob", "pid"] as const;
 /** Highest number of a domain that is a guest's. */
 const LAST_DOMAIN = 0x7fef;
+/** So that a window that begins late does not wrap around. */
+const LONGEST_WINDOW = 2n ** 62n;
 
 interface Options extends EngineChoice {
   readonly rule?: readonly WatchRule[];
   readonly for?: number;
+  readonly coalesceWindow?: bigint;
   readonly out?: string;
   readonly html?: true;
   readonly json?: true;
@@ -45,6 +48,11 @@ export function watchCommand(wiring: Wiring, io: Io, done: (code: number) => voi
       oneMoreRule,
     )
     .option("--for <seconds>", "end after so much time (default: at an interruption)", seconds)
+    .option(
+      "--coalesce-window <ticks>",
+      "ticks of the guest's time-stamp counter in which many turns of one page become one event (default: 50000000)",
+      ticks,
+    )
     .option("--out <folder>", "write report.json, events.jsonl, pages, regions and images here")
     .addOption(HTML_OUTPUT)
     .addOption(JSON_OUTPUT)
@@ -64,6 +72,13 @@ function domainNumber(text: string): number {
 
 function oneMoreRule(text: string, before: readonly WatchRule[] | undefined): readonly WatchRule[] {
   return [...before ?? [], parseRule(text)];
+}
+
+function ticks(text: string): bigint {
+  if (!/^\d{1,19}$/.test(text) || BigInt(text) < 1n || BigInt(text) > LONGEST_WINDOW) {
+    throw new InvalidArgumentError(`It is not a number of ticks from 1 to ${LONGEST_WINDOW}.`);
+  }
+  return BigInt(text);
 }
 
 /** Reads one rule of the command line; for commander. */
@@ -99,6 +114,7 @@ async function run(wiring: Wiring, io: Io, domain: number, options: Options): Pr
           umbra: wiring.version,
           rules: options.rule ?? [{ kind: "all", pattern: "" }],
           seconds: options.for,
+          settings: { coalesceWindow: options.coalesceWindow },
           files,
           scanner: scanner && (collected?.watching(scanner) ?? scanner),
           recorder: collected,

@@ -118,6 +118,8 @@ Deno.test("what cannot be watched is one line and exit code 2", async () => {
     [["3", "--rule", "name:x"], undefined, {}, /Rules are NAME/],
     [["3", "--rule", "pid:x"], undefined, {}, /not a process number/],
     [["3", "--rule", "exact:"], undefined, {}, /nothing to compare/],
+    [["3", "--coalesce-window", "0"], undefined, {}, /not a number of ticks from 1 to/],
+    [["3", "--coalesce-window", "4611686018427387905"], undefined, {}, /not a number of ticks from 1 to/],
     [["3", "--engine", "nobody"], new LiveHypervisor([]), {}, /Cannot use engine "nobody"/],
   ];
   for (const [args, hypervisor, more, reason] of rows) {

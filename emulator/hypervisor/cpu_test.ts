@@ -133,6 +133,26 @@ function rewriting(n: number): number[][] {
   return code;
 }
 
+Deno.test("a repeated store into its own page is one turn, as is any store that goes there once", () => {
+  const guest = new RunningGuest();
+  guest.map(CODE, P | W | U);
+  const bridge = guest.watch();
+  // mov ecx, 16; mov edi, CODE + 0x800; rep stosd; mov byte [CODE + 0xc00], 1; mov byte [CODE + 0xc01], 2
+  const code = [
+    [0xb9, ...le32(16)],
+    [0xbf, ...le32(CODE + 0x800)],
+    [0xf3, 0xab],
+    asm.storeByte(CODE + 0xc00, 1),
+    asm.storeByte(CODE + 0xc01, 2),
+  ];
+  assert.equal(guest.user(...code).vector, OUT);
+  const events = bridge.fetch(guest.domain.id, 100).filter((event) => event.va === CODE);
+  assert.deepEqual(events.map(({ kind, eip }) => [kind, eip - CODE]), [["S1", 0], ["S2", 12], ["S2", 19], [
+    "S2",
+    26,
+  ]]);
+});
+
 Deno.test("S1 and S2 by a running program: each version of its code is captured before it runs", () => {
   const guest = new RunningGuest();
   guest.map(CODE, P | U);

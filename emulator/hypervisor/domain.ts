@@ -146,8 +146,8 @@ export class DomainModel implements Domain, MonitoredDomain {
     return this.#paging.translate(vcpu, va, access, user);
   }
 
-  invalidate(vcpu: VcpuPaging): void {
-    this.#paging.invalidate(vcpu);
+  invalidate(vcpu: VcpuPaging, va: number): void {
+    this.#paging.invalidate(vcpu, va);
   }
 
   controlChanged(vcpu: VcpuPaging, root: boolean): void {

@@ -6,9 +6,18 @@
  *
  * @module
  */
-import { Access, type FrameMemory, TRANSLATE_HOLD, type Translation } from "../machine/types.ts";
 import {
+  Access,
+  type FrameMemory,
+  PAGE_SIZE,
+  Segment,
+  TRANSLATE_HOLD,
+  type Translation,
+} from "../machine/types.ts";
+import {
+  ACCESSED,
   directoryFlags,
+  DIRTY,
   ErrorCode,
   frameOf,
   highOf,
@@ -17,12 +26,13 @@ import {
   narrows,
   NO_EXECUTE,
   PRESENT,
+  RESERVED_HIGH,
   USER,
   WRITABLE,
 } from "./entries.ts";
 import { PagingMode } from "./guest_walk.ts";
 import type { PhysicalMap } from "./p2m.ts";
-import { Kind } from "./pool.ts";
+import { ENTRIES, Kind } from "./pool.ts";
 import type { Reporter, VcpuPaging } from "./report.ts";
 import type { ShadowTables } from "./shadow.ts";
 import type { TableSync } from "./sync.ts";
@@ -30,6 +40,10 @@ import type { TableSync } from "./sync.ts";
 const READABLE_BIT = 1;
 const WRITABLE_BIT = 2;
 const EXECUTABLE_BIT = 4;
+/** Entries that one fault makes at most, as in Xen. */
+const PREFETCH_DISTANCE = 32;
+/** Longest instruction in bytes, less its first. */
+const REST_OF_INSTRUCTION = 14;
 
 /** Shadow paging of one domain. */
 export class ShadowPaging {
@@ -104,7 +118,8 @@ export class ShadowPaging {
       if (write) this.#letWrite(vcpu, gfn);
       else if (!this.#sync.isOut(gfn)) newLo = (newLo & ~WRITABLE) >>> 0;
     }
-    const errorCode = (pool.readLow(table, index) & PRESENT ? ErrorCode.present : 0) |
+    // As Xen has it, "present" speaks of the guest's translation, which is good.
+    const errorCode = ErrorCode.present |
       (write ? ErrorCode.write : 0) | (user ? ErrorCode.user : 0) | (fetch ? ErrorCode.fetch : 0);
     if (this.#reporter.fault(vcpu, va, errorCode, table, newHi, newLo, mfn)) return TRANSLATE_HOLD;
 
@@ -113,8 +128,14 @@ export class ShadowPaging {
     const oldHi = pool.readHigh(table, index);
     const hi = this.#reporter.newHi;
     const lo = (this.#reporter.newLo & ~override) >>> 0;
+    if (write && user && (lo & WRITABLE) && (hi & NO_EXECUTE) && this.#writesItself(vcpu, va)) {
+      // Xen does that one instruction itself and leaves the entry as it is: here the TLB alone allows it.
+      tables.writableWithoutEntry.add(mfn);
+      return mfn * 8 + permissions(lo & walk.l2Lo, hi | walk.l2Hi, user);
+    }
     tables.setEntry(table, index, hi, lo);
     if (narrows(oldHi, oldLo, hi, lo)) tables.flushFrame(frameOf(oldHi, oldLo));
+    if (walk.mode === PagingMode.pae) this.#prefetch(vcpu, va, table, index);
 
     let rights = permissions(lo & walk.l2Lo, hi | (walk.nxe ? walk.l2Hi : 0), user);
     if (override) {
@@ -132,9 +153,66 @@ export class ShadowPaging {
     return mfn * 8 + rights;
   }
 
-  /** INVLPG: what the guest changed in its tables before it holds from here on. */
-  invalidate(vcpu: VcpuPaging): void {
-    if (this.#sync.pending) this.#sync.resync(vcpu);
+  /** A write to the page that the instruction itself stands in; as the glue in Xen guesses it. */
+  #writesItself(vcpu: VcpuPaging, va: number): boolean {
+    const { cpu } = vcpu, page = va >>> 12, eip = (cpu.segmentBase(Segment.cs) + cpu.eip) >>> 0;
+    return page === eip >>> 12 || page === ((eip + REST_OF_INSTRUCTION) >>> 0) >>> 12;
+  }
+
+  /**
+   * Looks ahead as Xen's `sh_prefetch`: entries behind the one that faulted are made too, as far as none stands
+   * there and the guest has set their accessed and dirty bits.
+   */
+  #prefetch(vcpu: VcpuPaging, va: number, table: number, first: number): void {
+    const { walk } = vcpu, tables = this.#tables, { pool } = tables;
+    this.#sync.faulted(vcpu, walk.l1Table, table, first);
+    const l1Frame = walk.l1Table < 0 ? -1 : this.#map.machineFrame(walk.l1Table);
+    const end = Math.min(first + PREFETCH_DISTANCE, ENTRIES);
+    for (let index = first + 1; index < end; index++) {
+      if (pool.readLow(table, index) | pool.readHigh(table, index)) break;
+      const ahead = index - first, at = (va & ~0xfff) + ahead * PAGE_SIZE;
+      if (l1Frame < 0) {
+        const gfn = walk.gfn + ahead;
+        this.#ahead(
+          vcpu,
+          at,
+          table,
+          index,
+          highOf(gfn) | (walk.l1Hi & NO_EXECUTE),
+          lowOf(gfn, walk.l1Lo & 0xfff),
+        );
+        continue;
+      }
+      const guestLo = this.#memory.readWord(l1Frame, index * 8);
+      // Such an entry faults again anyway.
+      const seen = guestLo & WRITABLE ? ACCESSED | DIRTY : ACCESSED;
+      if ((guestLo & PRESENT) && (guestLo & seen) !== seen) break;
+      this.#ahead(vcpu, at, table, index, this.#memory.readWord(l1Frame, index * 8 + 4), guestLo);
+      this.#sync.faulted(vcpu, walk.l1Table, table, index);
+    }
+  }
+
+  /** Makes one entry ahead of its use, from a guest's entry. */
+  #ahead(vcpu: VcpuPaging, va: number, table: number, index: number, guestHi: number, guestLo: number): void {
+    const reserved = RESERVED_HIGH | (vcpu.walk.nxe ? 0 : NO_EXECUTE);
+    if (!(guestLo & PRESENT) || (guestHi & reserved)) return;
+    const gfn = frameOf(guestHi, guestLo), mfn = this.#map.machineFrame(gfn);
+    if (mfn < 0) return;
+    const wanted = leafFlags(guestLo), flags = this.#tables.isTable(gfn) ? wanted & ~WRITABLE : wanted;
+    const newHi = (highOf(mfn) | (guestHi & NO_EXECUTE)) >>> 0;
+    this.#reporter.prefetch(vcpu, va, guestHi, guestLo, newHi, lowOf(mfn, flags), gfn, mfn);
+    if (this.#reporter.newLo & PRESENT) {
+      this.#tables.setEntry(table, index, this.#reporter.newHi, this.#reporter.newLo);
+    }
+  }
+
+  /** INVLPG: what the guest changed in its tables for this address holds from here on. */
+  invalidate(vcpu: VcpuPaging, va: number): void {
+    if (!this.#sync.pending) return;
+    this.#sync.resyncDirectories(vcpu);
+    const directory = vcpu.root.directories[va >>> 30];
+    const table = directory < 0 ? -1 : this.#tables.child(directory, (va >>> 21) & 511);
+    if (table >= 0) this.#sync.invalidate(vcpu, table, va);
   }
 
   /**
@@ -144,7 +222,7 @@ export class ShadowPaging {
   pagingChanged(vcpu: VcpuPaging): void {
     const { walk } = vcpu;
     const { mode, nxe, largePages } = walk;
-    this.invalidate(vcpu);
+    if (this.#sync.pending) this.#sync.resync(vcpu);
     walk.reload();
     if (walk.mode !== mode || walk.nxe !== nxe || walk.largePages !== largePages) this.#tables.blow();
     this.#attach(vcpu);
@@ -188,7 +266,7 @@ export class ShadowPaging {
     }
     // A fault needs at most a directory and a table.
     if (tables.pool.free < 2) {
-      this.invalidate(vcpu);
+      if (this.#sync.pending) this.#sync.resync(vcpu);
       tables.blow();
       directory = -1;
     }

@@ -26,6 +26,8 @@ export class Reporter {
   /** The new shadow entry after {@link fault} or {@link filter}: what the monitor left of it. */
   newHi = 0;
   newLo = 0;
+  /** False while entries are looked at of which only their table is known. */
+  addressKnown = true;
   readonly #domain: number;
   readonly #monitor: MonitorHost;
   readonly #pool: ShadowPool;
@@ -48,10 +50,24 @@ export class Reporter {
     newLo: number,
     mfn: number,
   ): boolean {
-    const { walk } = vcpu;
+    const { walk, cpu } = vcpu;
     const index = (va >>> 12) & 511;
-    const words = this.#fill(vcpu, va, table, index, walk.l1Hi, walk.l1Lo, newHi, newLo, walk.gfn, mfn);
+    const words = this.#fill(vcpu, va, walk.l1Hi, walk.l1Lo, walk.gfn, mfn);
     words[Word.errorCode] = errorCode;
+    words[Word.oldShadowEntry] = this.#pool.readLow(table, index);
+    words[Word.oldShadowEntry + 1] = this.#pool.readHigh(table, index);
+    this.#offer(words, newHi, newLo);
+    words[Word.eip] = cpu.eip;
+    words[Word.esp] = cpu.getRegister(Register.esp);
+    words[Word.eflags] = cpu.eflags;
+    words[Word.cs] = cpu.selector(Segment.cs);
+    words[Word.eax] = cpu.getRegister(Register.eax);
+    words[Word.ecx] = cpu.getRegister(Register.ecx);
+    words[Word.edx] = cpu.getRegister(Register.edx);
+    words[Word.ebx] = cpu.getRegister(Register.ebx);
+    words[Word.ebp] = cpu.getRegister(Register.ebp);
+    words[Word.esi] = cpu.getRegister(Register.esi);
+    words[Word.edi] = cpu.getRegister(Register.edi);
     const held = this.#monitor.fault();
     if (!held) this.#take(newHi, newLo);
     return held;
@@ -67,20 +83,28 @@ export class Reporter {
     newHi: number,
     newLo: number,
   ): void {
-    const va = this.#pool.va[table] + index * 4096;
-    const words = this.#fill(
-      vcpu,
-      va,
-      table,
-      index,
-      guestHi,
-      guestLo,
-      newHi,
-      newLo,
-      frameOf(guestHi, guestLo),
-      frameOf(newHi, newLo),
-    );
+    const gfn = frameOf(guestHi, guestLo), mfn = frameOf(newHi, newLo);
+    const words = this.#fill(vcpu, this.#pool.va[table] + index * 4096, guestHi, guestLo, gfn, mfn);
     words[Word.flags] = this.#flags(vcpu, table);
+    words[Word.oldShadowEntry] = this.#pool.readLow(table, index);
+    words[Word.oldShadowEntry + 1] = this.#pool.readHigh(table, index);
+    this.#offer(words, newHi, newLo);
+    this.#monitor.filter();
+    this.#take(newHi, newLo);
+  }
+
+  /** As {@link filter}, for an entry of the loaded address space where none stands yet. */
+  prefetch(
+    vcpu: VcpuPaging,
+    va: number,
+    guestHi: number,
+    guestLo: number,
+    newHi: number,
+    newLo: number,
+    gfn: number,
+    mfn: number,
+  ): void {
+    this.#offer(this.#fill(vcpu, va, guestHi, guestLo, gfn, mfn), newHi, newLo);
     this.#monitor.filter();
     this.#take(newHi, newLo);
   }
@@ -95,70 +119,65 @@ export class Reporter {
     newHi: number,
     newLo: number,
   ): void {
+    const va = this.#pool.va[table] + index * 4096;
+    this.#removed(vcpu, va, this.#flags(vcpu, table), oldHi, oldLo, newHi, newLo);
+  }
+
+  /** As {@link removed}, in the loaded address space. */
+  replaced(vcpu: VcpuPaging, va: number, oldHi: number, oldLo: number, newHi: number, newLo: number): void {
+    this.#removed(vcpu, va, 0, oldHi, oldLo, newHi, newLo);
+  }
+
+  #removed(
+    vcpu: VcpuPaging,
+    va: number,
+    flags: number,
+    oldHi: number,
+    oldLo: number,
+    newHi: number,
+    newLo: number,
+  ): void {
     const gfn = frameOf(oldHi, oldLo);
     const mfn = this.#map.machineFrame(gfn);
     if (mfn < 0) return;
-    const va = this.#pool.va[table] + index * 4096;
-    const words = this.#fill(vcpu, va, table, index, newHi, newLo, 0, 0, gfn, mfn);
-    words[Word.flags] = this.#flags(vcpu, table);
+    const words = this.#fill(vcpu, va, newHi, newLo, gfn, mfn);
+    words[Word.flags] = flags;
     words[Word.oldGuestEntry] = oldLo;
     words[Word.oldGuestEntry + 1] = oldHi;
     this.#monitor.entryRemoved();
   }
 
   #flags(vcpu: VcpuPaging, table: number): number {
+    if (!this.addressKnown) return AccessFlag.noAddress | AccessFlag.otherSpace;
     const parent = this.#pool.parent[table];
     const own = parent >= 0 && vcpu.root.directories.includes(parent);
     return (this.#pool.ambiguous[table] ? AccessFlag.noAddress : 0) | (own ? 0 : AccessFlag.otherSpace);
   }
 
+  /** Fills the record, whose words are 0 but for these: registers belong to faults only. */
   #fill(
     vcpu: VcpuPaging,
     va: number,
-    table: number,
-    index: number,
     guestHi: number,
     guestLo: number,
-    newHi: number,
-    newLo: number,
     gfn: number,
     mfn: number,
   ): Uint32Array {
     const words = this.#monitor.access;
-    const { cpu } = vcpu;
+    words.fill(0);
     words[Word.domain] = this.#domain;
     words[Word.vcpu] = vcpu.index;
-    words[Word.errorCode] = 0;
-    words[Word.flags] = 0;
     words[Word.va] = va;
-    words[Word.va + 1] = 0;
     words[Word.guestEntry] = guestLo;
     words[Word.guestEntry + 1] = guestHi;
-    words[Word.oldShadowEntry] = this.#pool.readLow(table, index);
-    words[Word.oldShadowEntry + 1] = this.#pool.readHigh(table, index);
+    words[Word.gfn] = gfn;
+    words[Word.mfn] = mfn;
+    return words;
+  }
+
+  #offer(words: Uint32Array, newHi: number, newLo: number): void {
     words[Word.newShadowEntry] = newLo;
     words[Word.newShadowEntry + 1] = newHi;
-    words[Word.gfn] = gfn;
-    words[Word.gfn + 1] = 0;
-    words[Word.mfn] = mfn;
-    words[Word.mfn + 1] = 0;
-    words[Word.eip] = cpu.eip;
-    words[Word.esp] = cpu.getRegister(Register.esp);
-    words[Word.eflags] = cpu.eflags;
-    words[Word.cs] = cpu.selector(Segment.cs);
-    words[Word.eax] = cpu.getRegister(Register.eax);
-    words[Word.ecx] = cpu.getRegister(Register.ecx);
-    words[Word.edx] = cpu.getRegister(Register.edx);
-    words[Word.ebx] = cpu.getRegister(Register.ebx);
-    words[Word.ebp] = cpu.getRegister(Register.ebp);
-    words[Word.esi] = cpu.getRegister(Register.esi);
-    words[Word.edi] = cpu.getRegister(Register.edi);
-    words[Word.reserved] = 0;
-    words[Word.oldGuestEntry] = 0;
-    words[Word.oldGuestEntry + 1] = 0;
-    words[Word.reserved2] = 0;
-    words[Word.reserved2 + 1] = 0;
-    return words;
   }
 
   /** The monitor may only take rights away: flags are cut to what was offered, NX may be added. */

@@ -2,8 +2,8 @@
 /**
  * Keeps shadows true to guest page tables that change. A table the guest's own instructions write goes "out of
  * sync": it becomes writable, its content at that moment is kept, and at the next event at which the guest may
- * rely on the change (INVLPG, a control register) both are compared. Writes from outside the CPU are compared
- * at once.
+ * rely on the change both are compared: all of it at a control register, one entry at INVLPG or a fault. Writes
+ * from outside the CPU are compared at once.
  *
  * @module
  */
@@ -69,14 +69,61 @@ export class TableSync {
 
   /** Brings all tables into sync; they are write-protected again. */
   resync(vcpu: VcpuPaging): void {
-    for (const [gfn, old] of this.#out) {
-      this.#out.delete(gfn);
-      if (this.#tables.isTable(gfn)) {
-        this.#tables.revokeWrite(this.#map.machineFrame(gfn));
-        this.#compare(vcpu, gfn, old, 0, WORDS);
-      }
-      this.#spare.push(old);
+    for (const [gfn, old] of this.#out) this.#bringIn(vcpu, gfn, old);
+  }
+
+  #bringIn(vcpu: VcpuPaging, gfn: number, old: Uint32Array): void {
+    this.#out.delete(gfn);
+    if (this.#tables.isTable(gfn)) {
+      this.#tables.revokeWrite(this.#map.machineFrame(gfn));
+      // Xen does not know at which address the table stands.
+      this.#reporter.addressKnown = false;
+      this.#compare(vcpu, gfn, old, 0, WORDS);
+      this.#reporter.addressKnown = true;
     }
+    this.#spare.push(old);
+  }
+
+  /** As {@link resync}, of directories only. */
+  resyncDirectories(vcpu: VcpuPaging): void {
+    const { pool } = this.#tables;
+    for (const [gfn, old] of this.#out) {
+      const slot = pool.first(gfn);
+      if (slot >= 0 && (pool.kind[slot] === Kind.l1 || pool.kind[slot] === Kind.l1Legacy)) continue;
+      this.#bringIn(vcpu, gfn, old);
+    }
+  }
+
+  /** INVLPG: takes in the entry of an address in a level-1 table that is out of sync, and empties its shadow. */
+  invalidate(vcpu: VcpuPaging, table: number, va: number): void {
+    const { pool } = this.#tables, index = (va >>> 12) & (ENTRIES - 1);
+    const gfn = pool.gfn[table];
+    if (!this.#out.has(gfn)) return;
+    this.#takeIn(vcpu, gfn, table, index, va & ~0xfff);
+    const lo = pool.readLow(table, index), hi = pool.readHigh(table, index);
+    if (!(lo & PRESENT)) return;
+    this.#tables.setEntry(table, index, 0, 0);
+    this.#tables.flushFrame(frameOf(hi, lo));
+  }
+
+  /** A fault made the shadow of one entry from what the guest has there now. */
+  faulted(vcpu: VcpuPaging, gfn: number, table: number, index: number): void {
+    if (this.#out.size > 0 && this.#out.has(gfn)) {
+      this.#takeIn(vcpu, gfn, table, index, this.#tables.pool.va[table] + index * 4096);
+    }
+  }
+
+  /** The entry counts as known from now on; one that it replaced goes away. */
+  #takeIn(vcpu: VcpuPaging, gfn: number, table: number, index: number, va: number): void {
+    const old = this.#out.get(gfn)!, now = this.#words(gfn);
+    const wide = this.#tables.pool.kind[table] === Kind.l1;
+    const word = wide ? index * 2 : this.#tables.pool.part[table] * ENTRIES + index;
+    const oldLo = old[word], oldHi = wide ? old[word + 1] : 0;
+    const newLo = now[word], newHi = wide ? now[word + 1] : 0;
+    if (oldLo === newLo && oldHi === newHi) return;
+    old[word] = newLo;
+    if (wide) old[word + 1] = newHi;
+    if ((oldLo & PRESENT) && (oldLo & USER)) this.#reporter.replaced(vcpu, va, oldHi, oldLo, newHi, newLo);
   }
 
   /** Writes into a guest frame from outside the CPU; shadows of it follow at once. */

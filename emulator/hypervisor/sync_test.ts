@@ -66,9 +66,46 @@ Deno.test("a page table is write-protected through every mapping, also one whose
   // Written before it is a table in the shadow, so it starts out of sync.
   assert.equal(guest.translate(TABLES, WRITE, false) & 2, 2);
   frameOf(guest, 0x40_0000);
-  invlpg(guest, 0);
+  guest.vcpu.loadCr3(guest.cr3);
   assert.equal(guest.translate(TABLES, READ, false) & 2, 0);
   assert.equal(guest.translate(TABLES + 4096, READ, false) & 2, 0);
+});
+
+Deno.test("INVLPG takes in the entry of its address and no other of the table", () => {
+  const guest = new TestGuest();
+  guest.map(0x40_0000, P | W | U);
+  const gfn = guest.map(0x40_1000, P | W | U);
+  const entry = window(guest, 0, guest.entry(0x40_0000));
+  frameOf(guest, 0x40_0000);
+  frameOf(guest, 0x40_1000);
+  const domain = guest.domain as DomainModel, mfn = machineFrame(guest, gfn);
+  store(guest, entry, 0n);
+  store(guest, entry + 8, 0n);
+  invlpg(guest, 0x40_0000);
+  assert.equal(guest.faultOf(0x40_0000, READ, true), 4);
+  assert.equal(domain.countMappings(mfn), 1, "the other may be stale, and is in Xen");
+  guest.vcpu.loadCr3(guest.cr3);
+  assert.equal(domain.countMappings(mfn), 0);
+  assert.equal(guest.faultOf(0x40_1000, READ, true), 4);
+});
+
+Deno.test("a fault looks ahead: up to 32 entries, not over one that stands or that would fault again", () => {
+  const guest = new TestGuest();
+  const pages = Array.from({ length: 40 }, (_, i) => guest.map(0x40_0000 + i * 4096, P | W | U | A | D));
+  const mapped = () =>
+    pages.map((gfn) => (guest.domain as DomainModel).countMappings(machineFrame(guest, gfn))).join("");
+  frameOf(guest, 0x40_0000 + 5 * 4096);
+  assert.equal(mapped(), "0".repeat(5) + "1".repeat(32) + "0".repeat(3));
+  frameOf(guest, 0x40_0000);
+  assert.equal(mapped(), "1".repeat(37) + "0".repeat(3));
+  const other = new TestGuest();
+  const flags = [P | U | A, P | W | U | A | D, 0n, P | W | U | A, P | U | A | D];
+  const gfns = flags.map((each, i) => other.map(0x40_0000 + i * 4096, each));
+  frameOf(other, 0x40_0000);
+  assert.deepEqual(
+    gfns.map((gfn) => (other.domain as DomainModel).countMappings(machineFrame(other, gfn))),
+    [1, 1, 0, 0, 0],
+  );
 });
 
 Deno.test("CR3 load takes in what guest code wrote into page tables", () => {

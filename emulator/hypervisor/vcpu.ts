@@ -27,7 +27,7 @@ const LARGEST_COPY = 64 * 1024 * 1024;
 /** What a vCPU needs of its domain. */
 export interface VcpuHome {
   translate(vcpu: VcpuPaging, va: number, access: Access, user: boolean): Translation;
-  invalidate(vcpu: VcpuPaging): void;
+  invalidate(vcpu: VcpuPaging, va: number): void;
   /** Control registers changed: shadow paging follows; `root`: CR3 may be another one, the monitor is told. */
   controlChanged(vcpu: VcpuPaging, root: boolean): void;
   /** The live bytes of a machine frame. */
@@ -117,8 +117,8 @@ export class VcpuModel implements Vcpu, VcpuPaging, CpuHost {
     return this.walk.pointersValid(cr3);
   }
 
-  invalidatePage(_va: number): void {
-    this.#home.invalidate(this);
+  invalidatePage(va: number): void {
+    this.#home.invalidate(this, va);
   }
 
   portRead(port: number, size: 1 | 2 | 4): number {

@@ -344,7 +344,10 @@ export class InterpretedCpu implements Cpu {
     return HelperResult.jump;
   }
 
-  /** Makes the op behind this one (and a repeated one itself) leave the block, once. */
+  /**
+   * Makes the op behind this one leave the block, once. A repeated one goes on with what was fetched; only a stop ends it in
+   * the middle.
+   */
   #leaveAfter(op: number): void {
     const core = this.#core;
     const info = core.words[(op + Op.info) >>> 2];
@@ -358,7 +361,7 @@ export class InterpretedCpu implements Cpu {
     }
     if (core.leaves) this.#withhold();
     this.#patch(op + OP_SIZE);
-    if (row.repeat && (info >> OpInfo.repeat) & 3) this.#patch(op);
+    if (core.stopRequested && row.repeat && (info >> OpInfo.repeat) & 3) this.#patch(op);
   }
   #patch(op: number): void {
     const w = op >>> 2;

@@ -132,6 +132,31 @@ export const INSERTIONS: readonly Insertion[] = [
       "                    umbra_shadow_invlpg(v, linear, gl1mfn, oos_snapshot_lookup(d, gl1mfn));",
     ],
   },
+  {
+    file: MULTI,
+    anchor: "        snp[guest_l1_table_offset(va)] = gw.l1e;",
+    place: "before",
+    lines: [
+      "        if ( GUEST_PAGING_LEVELS == 3 && umbra_watches(d) )",
+      "            umbra_shadow_replaced(v, va, snp[guest_l1_table_offset(va)].l1, gw.l1e.l1);",
+    ],
+  },
+  {
+    file: MULTI,
+    anchor: "            snpl1p[i] = gl1e;",
+    place: "before",
+    lines: [
+      "        {",
+      "            if ( GUEST_PAGING_LEVELS == 3 && umbra_watches(d) )",
+      "                umbra_shadow_replaced(v, gw->va + (unsigned long)i * PAGE_SIZE, snpl1p[i].l1, gl1e.l1);",
+    ],
+  },
+  {
+    file: MULTI,
+    anchor: "            snpl1p[i] = gl1e;",
+    place: "after",
+    lines: ["        }"],
+  },
   // Emptying user entries.
   {
     file: MULTI,

@@ -11,26 +11,34 @@ const SOURCES = fileURLToPath(new URL("./guests", import.meta.url));
 const FLAGS =
   "-m32 -O1 -ffreestanding -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables -fno-jump-tables " +
   "-mno-sse -mno-mmx -nostdlib -static -no-pie -Wall -Wextra -Werror " +
-  "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments,-T,base.ld";
+  "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments";
 
-/** What each guest is built from, beside `base.c` and `base_start.S`. */
+const BASE = ["base_start.S", "base.c"];
+
+/** What each guest is built from, and the linker's script. */
 const GUESTS = {
-  unpacker: ["unpacker.c", "unpacker_program.S"],
-  exerciser: ["exerciser.c", "exerciser_program.c"],
+  unpacker: { script: "base.ld", sources: [...BASE, "unpacker.c", "unpacker_program.S"] },
+  exerciser: { script: "base.ld", sources: [...BASE, "exerciser.c", "exerciser_program.c"] },
+  processes: {
+    script: "processes.ld",
+    sources: ["processes_start.S", "processes.c", "processes_memory.c", "processes_programs.S"],
+  },
 } as const;
 
-/** Builds one guest; returns the file's path. */
-export async function buildGuest(name: keyof typeof GUESTS): Promise<string> {
-  await Deno.mkdir(KEPT, { recursive: true });
-  const output = `${KEPT}/${name}.elf`;
-  const sources = ["base_start.S", "base.c", ...GUESTS[name]];
-  await run(["gcc", ...FLAGS.split(" "), ...sources, "-o", output], { cwd: SOURCES });
+/** Builds one guest into a folder; returns the file's path. */
+export async function buildGuest(name: keyof typeof GUESTS, folder = KEPT): Promise<string> {
+  await Deno.mkdir(folder, { recursive: true });
+  const output = `${folder}/${name}.elf`;
+  const { script, sources } = GUESTS[name];
+  await run(["gcc", ...FLAGS.split(" "), "-T", script, ...sources, "-o", output], { cwd: SOURCES });
   return output;
 }
 
 /** Settings of a guest's configuration that differ from one to the next. */
 export interface GuestSettings {
   readonly vcpus?: number;
+  /** MiB; 16 when not said. */
+  readonly memory?: number;
   /** Shadow paging is what the monitor stands in. */
   readonly hap?: boolean;
   /** A device model stands beside it, and it is started where hvmloader would be. */
@@ -55,7 +63,7 @@ export function guestConfiguration(name: string, file: string, settings: GuestSe
     ...settings.deviceModel
       ? { ...WITH_MODEL, firmware_override: `"${file}"` }
       : { type: '"pvh"', kernel: `"${file}"` },
-    memory: 16,
+    memory: settings.memory ?? 16,
     vcpus: settings.vcpus ?? 1,
     hap: settings.hap ? 1 : 0,
     nestedhvm: 0,

@@ -11,6 +11,7 @@ import type { RootFile } from "./initramfs.ts";
 import { hvmGuest } from "./hvm.ts";
 import { linuxGuest } from "./linux.ts";
 import { KEPT, run, TREE } from "./shell.ts";
+import { GUEST_MEMORY } from "./stream.ts";
 
 /** One suite. */
 export interface Suite {
@@ -57,6 +58,7 @@ async function ours(): Promise<readonly RootFile[]> {
   const bundle = ["bundle", "--quiet", "--platform", "deno", "-o", script, "xen/lab/dom0/main.ts"];
   await run([Deno.execPath(), ...bundle], { cwd: TREE });
   const exerciser = guestConfiguration("exerciser", "/lab/exerciser.elf", { vcpus: 2 });
+  const processes = guestConfiguration("processes", "/lab/processes.elf", { memory: GUEST_MEMORY });
   return [
     ...await umbra(),
     { to: "/lab/lab.js", from: script },
@@ -66,6 +68,9 @@ async function ours(): Promise<readonly RootFile[]> {
     { to: "/lab/payload.yar", text: PAYLOAD_RULE },
     { to: "/lab/exerciser.elf", from: await buildGuest("exerciser") },
     { to: "/lab/exerciser.cfg", text: exerciser },
+    { to: "/lab/processes.elf", from: await buildGuest("processes") },
+    { to: "/lab/processes.cfg", text: processes },
+    { to: "/lab/processes.jsonl", from: `${TREE}/xen/lab/streams/processes.jsonl` },
   ];
 }
 
@@ -91,10 +96,11 @@ function suite(
 export const SUITES: readonly Suite[] = [
   suite(
     "core",
-    "one boot: the hypercall, the exerciser against its truth, umbra watch, refusals, hypercall fuzz",
+    "one boot: the hypercall, the exerciser against its truth, umbra watch, equal streams, refusals, hypercall fuzz",
   ),
   suite("exerciser", "what the page-table exerciser ran against what was captured"),
   suite("watch", "umbra watch over a guest that unpacks: a malicious verdict for what only memory has"),
+  suite("equality", "the Windows-shaped guest: its stream of events, which must be the test bed's"),
   suite("refusals", "everything that umbra watch refuses"),
   suite("fuzz", "the hypercall with random operations, sizes and pointers"),
   suite(

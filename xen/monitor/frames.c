@@ -76,6 +76,18 @@ void umbra_frame_drop(struct umbra_domain *domain, struct umbra_frame *frame)
     domain->statistics.frames--;
 }
 
+struct umbra_frame *umbra_frame_next(struct umbra_domain *domain, uint32_t *index)
+{
+    while ( *index < domain->chunks * FRAMES_A_CHUNK )
+    {
+        struct umbra_frame *frame = at(domain, (*index)++);
+
+        if ( frame->mfn != UMBRA_NO_FRAME )
+            return frame;
+    }
+    return NULL;
+}
+
 /*
  * Makes room by forgetting a frame that holds nothing uncaptured. The clock hand looks at a bounded number of
  * records a call, so a table full of dirty frames costs no more than that.

@@ -77,7 +77,8 @@ struct umbra_frame {
     uint32_t captured_key;
     uint32_t writer_eip;    /* who wrote it last, as far as the faults tell */
     uint32_t writer_key;    /* watched process, or 0 */
-    uint32_t owner_key;     /* watched process it was last written or run in */
+    uint32_t owner_key;     /* watched process it was last written or run in, and where there */
+    uint32_t owner_va, owner_gfn;
     uint32_t turns;
     uint32_t flags;
 };
@@ -101,6 +102,15 @@ struct umbra_process_record {
     uint16_t path[UMBRA_PATH_UNITS];
     uint16_t command_line[UMBRA_COMMAND_LINE_UNITS];
 };
+
+/* Written or run in a process, at an address. */
+static inline void umbra_frame_owned(struct umbra_frame *frame, const struct umbra_process_record *process,
+                                     uint32_t va, uint32_t gfn)
+{
+    frame->owner_key = process->key;
+    frame->owner_va = PAGE_OF(va);
+    frame->owner_gfn = gfn;
+}
 
 struct umbra_vcpu_state {
     uint32_t cr3;
@@ -201,6 +211,8 @@ int umbra_frames_open(struct umbra_domain *domain);
 void umbra_frames_close(struct umbra_domain *domain);
 struct umbra_frame *umbra_frame_find(struct umbra_domain *domain, uint32_t mfn);
 /* Finds or adds; null when the table is full of frames that must not be forgotten. */
+/* The frame of a record, or null behind the last one; *at is where to go on, 0 at first. */
+struct umbra_frame *umbra_frame_next(struct umbra_domain *domain, uint32_t *at);
 struct umbra_frame *umbra_frame_track(struct umbra_domain *domain, uint32_t mfn);
 void umbra_frame_drop(struct umbra_domain *domain, struct umbra_frame *frame);
 

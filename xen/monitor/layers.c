@@ -65,7 +65,7 @@ void umbra_capture(struct umbra_domain *domain, struct umbra_process_record *pro
             event->content = UMBRA_CONTENT_UNCHANGED;
         frame->hash = event->content_hash;
         frame->captured_key = process->key;
-        frame->owner_key = process->key;
+        umbra_frame_owned(frame, process, (uint32_t)event->va, (uint32_t)event->gfn);
         frame->flags |= FRAME_CAPTURED;
         frame->flags &= ~(FRAME_DIRTY | FRAME_ORPHAN);
     }
@@ -188,6 +188,29 @@ static void capture_leaving(struct umbra_domain *domain, struct umbra_process_re
     event->kind = UMBRA_EVENT_RESIDUE;
 }
 
+/*
+ * What a process that ends has written and its tables do not lead to any more: the guest's kernel may have cleared
+ * entries before the hypervisor could notice.
+ */
+static void capture_vanished(struct umbra_domain *domain, struct umbra_process_record *process,
+                             struct umbra_event *event)
+{
+    struct umbra_frame *frame;
+    uint32_t at = 0;
+
+    while ( (frame = umbra_frame_next(domain, &at)) != NULL )
+    {
+        if ( frame->owner_key != process->key || (frame->flags & (FRAME_DIRTY | FRAME_ORPHAN)) != FRAME_DIRTY )
+            continue;
+        event->va = frame->owner_va;
+        event->gfn = frame->owner_gfn;
+        event->guest_entry = 0;
+        find_allocation(domain, process, event);
+        process->left |= in_image(process, event);
+        umbra_capture(domain, process, event, frame, frame->mfn);
+    }
+}
+
 bool umbra_residue_capture(struct umbra_domain *domain, struct umbra_process_record *process, uint32_t vcpu,
                            uint32_t *va, bool may_spill, const struct umbra_access *access)
 {
@@ -218,6 +241,8 @@ bool umbra_residue_capture(struct umbra_domain *domain, struct umbra_process_rec
         umbra_capture(domain, process, &event, frame, walk.mfn);
     }
     *va = domain->profile->kernel_base;
+    if ( may_spill )
+        capture_vanished(domain, process, &event);
     if ( process->left )
     {
         /* A program that was unpacked and left without running can still be rebuilt. */

@@ -26,8 +26,12 @@ bool umbra_had(const struct umbra_access *access, uint64_t right)
     return right == PTE_NX ? !(access->sl1e_old & PTE_NX) : (access->sl1e_old & right) != 0;
 }
 
-/* Neither W nor X is given anew, but W for a page that is known to be dirty data. */
-static void narrow(struct umbra_access *access, struct umbra_frame *frame)
+/*
+ * Neither W nor X is given anew, but W for a page that is known to be dirty data: the process, when it is known,
+ * may write it from now on without being seen.
+ */
+static void narrow(struct umbra_access *access, struct umbra_frame *frame,
+                   const struct umbra_process_record *process)
 {
     bool dirty_data = frame && (frame->flags & (FRAME_DIRTY | FRAME_CODE | FRAME_ORPHAN)) == FRAME_DIRTY;
     bool keeps_x = umbra_had(access, PTE_NX) && !(access->sl1e_new & PTE_NX);
@@ -36,13 +40,15 @@ static void narrow(struct umbra_access *access, struct umbra_frame *frame)
         access->sl1e_new |= PTE_NX;
     if ( keeps_x || (!dirty_data && !umbra_had(access, PTE_WRITE)) )
         access->sl1e_new &= ~PTE_WRITE;
-    if ( frame && (access->sl1e_new & PTE_WRITE) )
-        frame->flags |= FRAME_WRITABLE;
+    if ( !frame || !(access->sl1e_new & PTE_WRITE) )
+        return;
+    frame->flags |= FRAME_WRITABLE;
+    if ( process )
+        umbra_frame_owned(frame, process, (uint32_t)access->va, (uint32_t)access->gfn);
 }
 
 /* A write that is about to be allowed. */
-static void mark_written(struct umbra_domain *domain, struct umbra_frame *frame, uint32_t eip, uint32_t writer,
-                         uint32_t owner)
+static void mark_written(struct umbra_domain *domain, struct umbra_frame *frame, uint32_t eip, uint32_t writer)
 {
     if ( frame->flags & FRAME_CODE )
         umbra_ops->revoke_mappings(domain->id, frame->mfn);
@@ -50,8 +56,6 @@ static void mark_written(struct umbra_domain *domain, struct umbra_frame *frame,
     frame->flags |= FRAME_DIRTY | FRAME_WRITABLE;
     frame->writer_eip = eip;
     frame->writer_key = writer;
-    if ( owner )
-        frame->owner_key = owner;
 }
 
 static bool is_kernel(const struct umbra_domain *domain, const struct umbra_access *access)
@@ -66,7 +70,7 @@ static void kernel_mapping(struct umbra_domain *domain, const struct umbra_vcpu_
     if ( !(access->sl1e_new & PTE_WRITE) )
         return;
     if ( access->error_code & FAULT_WRITE )
-        mark_written(domain, frame, access->eip, state->owner, 0);
+        mark_written(domain, frame, access->eip, state->owner);
     else if ( !(frame->flags & FRAME_DIRTY) && !umbra_had(access, PTE_WRITE) )
         access->sl1e_new &= ~PTE_WRITE;
     else
@@ -82,7 +86,9 @@ static void write_fault(struct umbra_domain *domain, const struct umbra_vcpu_sta
     access->sl1e_new |= PTE_NX;
     if ( !frame )
         return;
-    mark_written(domain, frame, access->eip, writer, process ? process->key : 0);
+    mark_written(domain, frame, access->eip, writer);
+    if ( process )
+        umbra_frame_owned(frame, process, (uint32_t)access->va, (uint32_t)access->gfn);
     /* Written by somebody unwatched and in no watched process's hands: no longer of interest. */
     if ( !process && !writer && !umbra_process_live(domain, frame->owner_key) )
         umbra_frame_drop(domain, frame);
@@ -129,13 +135,14 @@ int umbra_fault(struct umbra_access *access)
     if ( (access->error_code & FAULT_WRITE) && (access->sl1e_new & PTE_WRITE) )
         write_fault(domain, state, process, access);
     else
-        narrow(access, frame);
+        narrow(access, frame, process);
     return 0;
 }
 
 void umbra_filter(struct umbra_access *access)
 {
     struct umbra_domain *domain = umbra_domain_find(access->domain);
+    bool elsewhere = access->flags & (UMBRA_ACCESS_NO_VA | UMBRA_ACCESS_OTHER_SPACE);
     const struct umbra_vcpu_state *state;
     struct umbra_frame *frame;
 
@@ -150,11 +157,9 @@ void umbra_filter(struct umbra_access *access)
             kernel_mapping(domain, state, access, frame);
         return;
     }
-    if ( !frame && ((access->flags & (UMBRA_ACCESS_NO_VA | UMBRA_ACCESS_OTHER_SPACE))
-                        ? !domain->statistics.processes
-                        : !state->key && !state->owner) )
+    if ( !frame && (elsewhere ? !domain->statistics.processes : !state->key && !state->owner) )
         return;
-    narrow(access, frame);
+    narrow(access, frame, elsewhere ? NULL : umbra_process_live(domain, state->key));
 }
 
 void umbra_entry_removed(struct umbra_access *access)

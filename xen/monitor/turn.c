@@ -99,7 +99,7 @@ static void turn_to_code(struct umbra_domain *domain, struct umbra_process_recor
     }
     if ( fresh && (frame->flags & FRAME_DIRTY) && foreign )
         event.flags = UMBRA_FLAG_EVENT_HOP;
-    frame->owner_key = process->key;
+    umbra_frame_owned(frame, process, page, (uint32_t)access->gfn);
     frame->flags &= ~FRAME_DIRTY;
     frame->flags |= FRAME_EXECUTED;
 

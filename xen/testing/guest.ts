@@ -211,10 +211,18 @@ export class TestGuest {
 
   /** Takes a page away; its frame stays as it is. */
   unmap(process: Process, va: number): void {
+    const old = this.#clear(process, va);
+    if (old & PRESENT) this.#removed(process, va, old);
+  }
+
+  #clear(process: Process, va: number): bigint {
     const at = this.#entryAt(process.cr3, va), old = this.view.getBigUint64(at, true);
-    if (!(old & PRESENT)) return;
-    this.#fill({ va, entry: 0n, old: this.#space(process.cr3).get(va) ?? 0n, gl1eOld: old });
     this.view.setBigUint64(at, 0n, true);
+    return old;
+  }
+
+  #removed(process: Process, va: number, gl1eOld: bigint): void {
+    this.#fill({ va, entry: 0n, old: this.#space(process.cr3).get(va) ?? 0n, gl1eOld });
     this.exports.umbra_entry_removed(this.#exchange);
     this.#space(process.cr3).delete(va);
   }
@@ -227,12 +235,19 @@ export class TestGuest {
     this.exports.umbra_cr3_loaded(this.domain, 0);
   }
 
-  /** The running process ends: flag, time, then its entries are cleared. */
-  exit(process: Process): void {
+  /**
+   * The running process ends: flag, time, then its entries are cleared: each seen by the hypervisor before the
+   * next, or all before it sees the first, as when the table is out of sync.
+   */
+  exit(process: Process, atOnce = false): void {
     const flags = this.peek(process.cr3, process.object + 0x270);
     this.poke(process.cr3, process.object + 0x270, flags | 4);
     this.poke(process.cr3, process.object + 0xa8, 99);
-    for (const va of this.pages(process)) this.unmap(process, va);
+    const pages = this.pages(process);
+    if (atOnce) {
+      const old = pages.map((va) => this.#clear(process, va));
+      pages.forEach((va, i) => this.#removed(process, va, old[i]));
+    } else for (const va of pages) this.unmap(process, va);
   }
 
   /** Present user pages of a process. */

@@ -174,14 +174,14 @@ static void cf_check revoke_mappings(uint32_t domain, uint32_t mfn)
         flush(d);
 }
 
-/* Shadows do not know their addresses, so every address space is forgotten: they come back by faults. */
+/* What is forgotten comes back by faults. */
 static void cf_check revoke_space(uint32_t domain, uint32_t cr3)
 {
     struct domain *d = domain_of(domain);
 
     if ( !d )
         return;
-    umbra_shadow_forget_user(d);
+    umbra_shadow_forget_user(d, cr3);
     flush(d);
 }
 
@@ -445,6 +445,11 @@ void umbra_shadow_resync(struct vcpu *v, const void *table, void *snapshot)
     for ( i = 0; i < ENTRIES; i++ )
         if ( then[i] != now[i] )
             removed(v, UMBRA_ACCESS_NO_VA | UMBRA_ACCESS_OTHER_SPACE, 0, then[i], now[i]);
+}
+
+void umbra_shadow_replaced(struct vcpu *v, unsigned long va, uint64_t before, uint64_t after)
+{
+    removed(v, 0, va & PAGE_MASK, before, after);
 }
 
 void umbra_shadow_invlpg(struct vcpu *v, unsigned long va, mfn_t table, mfn_t snapshot)

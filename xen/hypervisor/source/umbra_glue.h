@@ -42,6 +42,8 @@ void umbra_shadow_filter(struct vcpu *v, uint64_t gl1e, uint64_t old, uint64_t *
 void umbra_shadow_validate(struct vcpu *v, uint64_t gl1e, uint64_t old);
 /* A table of the guest that was out of sync is about to be taken over: compares it with its snapshot. */
 void umbra_shadow_resync(struct vcpu *v, const void *table, void *snapshot);
+/* The shadow of one entry of a table out of sync is about to be made from its new value. */
+void umbra_shadow_replaced(struct vcpu *v, unsigned long va, uint64_t before, uint64_t after);
 /* The shadow of one entry of a table out of sync is about to go. */
 void umbra_shadow_invlpg(struct vcpu *v, unsigned long va, mfn_t table, mfn_t snapshot);
 
@@ -52,7 +54,10 @@ void umbra_guest_cr3(struct vcpu *v);
 void umbra_domain_shadowed(struct domain *d);
 void umbra_domain_gone(struct domain *d);
 
-/* In shadow/common.c: every user entry of every L1 shadow of the domain is emptied. The caller flushes. */
-void umbra_shadow_forget_user(struct domain *d);
+/*
+ * In shadow/common.c: the user entries of the L1 shadows of an address space below the kernel are emptied, or, for
+ * CR3 0, those of all address spaces. The caller flushes.
+ */
+void umbra_shadow_forget_user(struct domain *d, uint32_t cr3);
 
 #endif

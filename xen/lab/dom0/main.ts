@@ -3,6 +3,7 @@
 import { type Check, runChecks } from "./checks.ts";
 import { bridgeChecks } from "./bridge.ts";
 import { collect } from "./collect.ts";
+import { equalityChecks } from "./equality.ts";
 import { exerciserChecks } from "./exerciser_checks.ts";
 import { fuzzChecks } from "./fuzz.ts";
 import { lifeChecks } from "./life.ts";
@@ -13,7 +14,15 @@ import { watchChecks } from "./watch.ts";
 
 /** What each suite checks. */
 const SUITES: Readonly<Record<string, readonly Check[]>> = {
-  core: [...bridgeChecks, ...exerciserChecks, ...watchChecks, ...refusalChecks, ...fuzzChecks],
+  core: [
+    ...bridgeChecks,
+    ...exerciserChecks,
+    ...watchChecks,
+    ...equalityChecks,
+    ...refusalChecks,
+    ...fuzzChecks,
+  ],
+  equality: equalityChecks,
   exerciser: exerciserChecks,
   life: lifeChecks,
   linux: linuxChecks,
