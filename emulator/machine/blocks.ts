@@ -353,20 +353,9 @@ export class BlockCache {
     const w = address >>> 2;
     const row = ins.row;
     const next = (eip + ins.length) | 0;
-    const odd = ins.segment === 1 || ins.segment >= 4;
-    const general = !mode.flat || ins.address16 || odd;
     const size = ins.operand16 ? 16 : 32;
-    if (row.build) {
-      const place = !ins.memory
-        ? (ins.hasModrm ? "register" : "none")
-        : general
-        ? "general"
-        : ins.index < 0
-        ? "flat"
-        : "indexed";
-      const repeat = row.repeat ? ins.repeat : 0;
-      words[w] = row.firstHandler + variantNumber(row, size, place, general, repeat);
-    } else words[w] = Handler.helper;
+    const variant = variantOf(ins, mode.flat);
+    words[w] = variant < 0 ? Handler.helper : row.firstHandler + variant;
     const operands = row.operands;
     for (let i = 0; i < operands.length && i < 2; i++) {
       const spec = operands[i];
@@ -399,6 +388,25 @@ export class BlockCache {
       ((ins.address16 ? 1 : 0) << OpInfo.address16) | (ins.repeat << OpInfo.repeat) |
       (ins.segment << OpInfo.segment);
   }
+}
+
+/**
+ * Number of the variant of its row that runs an instruction, -1 for rows that TypeScript runs. `flat`: ES, SS and DS
+ * have no base and no limit.
+ */
+export function variantOf(ins: Instruction, flat: boolean): number {
+  const { row } = ins;
+  if (!row.build) return -1;
+  const odd = ins.segment === 1 || ins.segment >= 4;
+  const general = !flat || ins.address16 || odd;
+  const place = !ins.memory
+    ? (ins.hasModrm ? "register" : "none")
+    : general
+    ? "general"
+    : ins.index < 0
+    ? "flat"
+    : "indexed";
+  return variantNumber(row, ins.operand16 ? 16 : 32, place, general, row.repeat ? ins.repeat : 0);
 }
 
 /** The row of an op record's info word. */

@@ -100,7 +100,7 @@ function encodeMemory16(r: Random, reg: number): { bytes: number[]; memory: Memo
 function encodeMemory(r: Random, reg: number): { bytes: number[]; memory: MemoryOperand } {
   const mod = r.below(3);
   let displacement = mod === 0 ? 0 : mod === 1 ? (r.word() << 24) >> 24 : r.word() | 0;
-  const rm = r.below(8);
+  const rm = r.oneIn(4) ? 4 : r.below(8);
   let base = rm;
   let index = -1;
   let scale = 1;
@@ -140,9 +140,11 @@ function pointer(r: Random): number {
 export function makeInstruction(row: Row, r: Random): Instruction {
   const prefixes: number[] = [];
   let bits = 32;
-  const wide = row.operands.some((o) => /[vz]$/.test(o)) || row.operands.length === 0;
   const branch = row.operands.some((o) => o[0] === "J") || /^(ret|call|jmp|int|ud2)/.test(row.name);
-  if (wide && !branch && r.oneIn(4)) {
+  const wide = branch || row.operands.some((o) => /[vz]$/.test(o)) || row.operands.length === 0 ||
+    row.name === "push";
+  // (A branch with 16 bits leads to low addresses, where no code is.)
+  if (wide && r.oneIn(4)) {
     prefixes.push(0x66);
     bits = 16;
   }
@@ -320,7 +322,8 @@ export function prepare(instruction: Instruction, r: Random, state: State, poke:
     if (memory === undefined) state[instruction.target] = destination;
     else poke(effectiveAddress(memory, state), destination);
   }
-  // Bits that only ring 0 may change, or that need a debugger, stay as they are.
+  // Bits that only ring 0 may change, or that need a debugger, stay as they are; all of them must be there to say so.
+  if (name === "popf" && (state[ESP] & 0xfff) > 0xffc) state[ESP] -= 8;
   if (name === "popf") poke(state[ESP], (r.word() & 0xcd5) | 2);
 }
 

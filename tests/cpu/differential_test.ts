@@ -3,15 +3,14 @@
 // run longer or another.
 import assert from "node:assert/strict";
 import { need } from "../means.ts";
-import type { Instruction } from "./cases.ts";
 import { compare, type Plan } from "./differential.ts";
 import { knownErrors } from "./known_errors.ts";
-import { CASES, integerPlans, SEED, vectorPlans } from "./plans.ts";
+import { CASES, plans, SEED } from "./plans.ts";
 
 const ignore = !need("libunicorn2");
 let all = 0;
 
-function run<I extends Instruction>(plan: Plan<I>): void {
+function run(plan: Plan): void {
   const result = compare(plan);
   all += result.cases;
   const excused = knownErrors.map(({ instruction, condition, reason }, i) =>
@@ -36,16 +35,9 @@ function run<I extends Instruction>(plan: Plan<I>): void {
   }
 }
 
-for (const plan of integerPlans) {
+for (const plan of plans(SEED, CASES)) {
   Deno.test({
     name: `${plan.name}: what native Unicorn does in registers, flags, memory, faults`,
-    ignore,
-    fn: () => run(plan),
-  });
-}
-for (const plan of vectorPlans) {
-  Deno.test({
-    name: `${plan.name}: what native Unicorn does in results, status, flags`,
     ignore,
     fn: () => run(plan),
   });

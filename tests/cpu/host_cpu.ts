@@ -23,6 +23,13 @@ const ROWS = rows.filter((row) =>
   (NAMES.has(row.name) || /^(set|cmov)/.test(row.name)) && row.operands.every((o) => !/^[MOJ]/.test(o))
 );
 
+/** Cases of each kind in a run: UMBRA_HOST_CASES in all. */
+export const HOST_CASES: Readonly<Record<Kind | "integer", number>> = (() => {
+  const all = Number(Deno.env.get("UMBRA_HOST_CASES") ?? 220_000);
+  const share = (part: number) => Math.ceil(all * part);
+  return { integer: share(0.4), x87: share(0.25), mmx: share(0.1), sse: share(0.245), fxsave: share(0.005) };
+})();
+
 /** One case. */
 export interface Vector {
   readonly instruction: Instruction;

@@ -4,21 +4,12 @@
 import assert from "node:assert/strict";
 import { undefinedAfter } from "./cases.ts";
 import { closeEnough, setsFlagsInSpite } from "./host_bounds.ts";
-import { makeSequences, makeVectors, record, type Recorded, type Vector } from "./host_cpu.ts";
+import { HOST_CASES, makeSequences, makeVectors, record, type Recorded, type Vector } from "./host_cpu.ts";
 import { SEED } from "./plans.ts";
 import { UmbraSide } from "./umbra_side.ts";
-import { BLOCK, type Kind } from "./vector_layout.ts";
+import { BLOCK } from "./vector_layout.ts";
 import { Windows } from "./unicorn_side.ts";
 
-/** Cases of each kind: UMBRA_HOST_CASES in all. */
-const CASES = Number(Deno.env.get("UMBRA_HOST_CASES") ?? 220_000);
-const SHARES: Readonly<Record<Kind | "integer", number>> = {
-  integer: 0.4,
-  x87: 0.25,
-  mmx: 0.1,
-  sse: 0.245,
-  fxsave: 0.005,
-};
 /** CF PF AF ZF SF DF OF: what the recorded instructions change. */
 const FLAGS = 0xcd5;
 const ESP = 4;
@@ -82,13 +73,13 @@ function check(what: string, vectors: readonly Vector[]): void {
 Deno.test({
   name: "integer instructions with register operands do what the processor of this machine does",
   ignore,
-  fn: () => check("integer", makeVectors(SEED, Math.ceil(CASES * SHARES.integer))),
+  fn: () => check("integer", makeVectors(SEED, HOST_CASES.integer)),
 });
 
 for (const kind of ["x87", "mmx", "sse", "fxsave"] as const) {
   Deno.test({
     name: `${kind} instructions do what the processor of this machine does, status flags and all`,
     ignore,
-    fn: () => check(kind, makeSequences(kind, SEED, Math.ceil(CASES * SHARES[kind]))),
+    fn: () => check(kind, makeSequences(kind, SEED, HOST_CASES[kind])),
   });
 }

@@ -9,7 +9,7 @@
 import type { Instruction } from "./cases.ts";
 import { Flag } from "./rows.ts";
 import type { Outcome } from "./unicorn_side.ts";
-import { STATUS } from "./vector_layout.ts";
+import { STATUS, STORE } from "./vector_layout.ts";
 
 /** Words of memory that differ, by their address. */
 export interface WordDifference {
@@ -46,7 +46,7 @@ const X87_EXCEPTIONS = 0x02ff;
 
 /** True when a word of a NaN differs in its quiet bit only, and umbra's is set. */
 const quietOnly = (unicorn: number, umbra: number, nan: number, quiet: number) =>
-  (unicorn ^ umbra) === quiet && (umbra & nan) === nan;
+  (unicorn ^ umbra) === quiet && (umbra & nan) === (nan | 0);
 
 /**
  * True when memory differs only in these bits of the stored x87 status words, or in the quiet bit of a
@@ -57,7 +57,8 @@ function onlyStatus(memory: readonly WordDifference[], bits: number): boolean {
     address === STATUS || address === STATUS + 4
       ? ((unicorn ^ umbra) & ~bits) === 0
       : quietOnly(unicorn, umbra, 0x7ff8_0000, 0x0008_0000) ||
-        quietOnly(unicorn, umbra, 0x7fc0_0000, 0x0040_0000)
+        quietOnly(unicorn, umbra, 0x7fc0_0000, 0x0040_0000) ||
+        (address === STORE + 4 && quietOnly(unicorn, umbra, 0xc000_0000 | 0, 0x4000_0000))
   );
 }
 

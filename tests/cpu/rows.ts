@@ -117,7 +117,8 @@ function* text(): Generator<string> {
     push 50 Rv|pop 58 Rv|push 68 Iz|push 6a Ib|push ff Ev /6|pop 8f Ev /0|pusha 60|popa 61|pushf 9c|popf 9d
     enter c8 Iw Ib|leave c9|lahf 9f|sahf 9e|cbw 98|cwd 99
     daa 27|das 2f|aaa 37|aas 3f|aam d4 Ib|aad d5 Ib|xlat d7|salc d6
-    clc f8|stc f9|cmc f5|cld fc|std fd|nop 90|nop 0f1f Ev /0|int3 cc|into ce|ud2 0f0b|ud1 0fb9 Gv Ev|bound 62 Gv M|fwait 9b
+    clc f8|stc f9|cmc f5|cld fc|std fd|nop 90|nop 0f1f Ev /0|nop 0f0d Mv /1|nop 0f18 Mv /1|nop 0f19 Ev /0|nop 0f1a Ev /0
+    nop 0f1b Ev /0|nop 0f1c Ev /0|nop 0f1d Ev /0|nop 0f1e Ev /0|int3 cc|into ce|ud2 0f0b|ud1 0fb9 Gv Ev|bound 62 Gv M|fwait 9b
     movs a4|movs a5|cmps a6|cmps a7|stos aa|stos ab|lods ac|lods ad|scas ae|scas af
   `.split(/[\n|]/).map((line) => line.trim()).filter((line) => line !== "");
 }
@@ -134,5 +135,7 @@ function parse(line: string): Row {
   };
 }
 
-/** Every row. */
-export const rows: readonly Row[] = [...text()].map(parse);
+/** Every row; those that stand for eight, one a register, as often as four. */
+export const rows: readonly Row[] = [...text()].map(parse).flatMap((row) =>
+  row.operands[0]?.startsWith("R") ? new Array<Row>(4).fill(row) : [row]
+);
