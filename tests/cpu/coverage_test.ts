@@ -28,7 +28,7 @@ const NOT_TRIED: Readonly<Record<string, string>> = {
     "0f 00 /0|0f 00 /1|0f 00 /4|0f 00 /5|0f 01 /0|0f 01 /1|0f 01 /4|0f 02|0f 03",
   "only for ring 0, or by its leave (the machine's own tests and the ring-0 suite have them)":
     "6c|6d|6e|6f|e4|e5|ec|ed|e6|e7|ee|ef|fa|fb|f4|0f 00 /2|0f 00 /3|0f 01 /2|0f 01 /3|0f 01 /6|0f 01 /7|0f 01 c1|" +
-    "0f 06|0f 08|0f 09|0f 20|0f 21|0f 22|0f 23|0f 30|0f 32|0f 33|0f 35",
+    "0f 06|0f 08|0f 09|0f 20 /0|0f 20 /2|0f 20 /3|0f 20 /4|0f 21|0f 22 /0|0f 22 /2|0f 22 /3|0f 22 /4|0f 23|0f 30|0f 32|0f 33|0f 35",
   "the answer is the processor's own (the machine's own tests have them)": "0f 31|0f 01 f9|0f a2|0f 34",
   "they end in another handler (the machine's own tests have them)": "cd|f1",
   "nothing to see": "0f ae /7",
