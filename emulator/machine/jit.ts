@@ -6,6 +6,7 @@
  * @module
  */
 import type { BlockInfo, Mode } from "./blocks.ts";
+import { machineCodeBytes } from "./code_memory.ts";
 import type { Core } from "./core.ts";
 import { Handler, REGION_SLOTS } from "./generate.ts";
 import { Block, Op, OP_SIZE, State } from "./layout.ts";
@@ -19,8 +20,14 @@ export const HOT_ENTRIES = 3000;
 const PATIENCE = 16;
 /** Compiled blocks that may die in a frame before its code stays interpreted. */
 const MAX_DEATHS = 16;
-/** Bytes of modules after which all regions are dropped; machine code takes several times as many. */
+/**
+ * Bytes of modules after which all regions are dropped. Their machine code, of both of V8's compilers, takes five
+ * to six times as many.
+ */
 const MAX_BYTES = 6 << 20;
+/** Bytes of machine code in the process after which all are dropped, and how often that is looked at. */
+const MAX_MACHINE_CODE = 56 << 20;
+const LOOK_AFTER_BYTES = 1 << 20;
 
 interface Region {
   readonly head: number;
@@ -61,6 +68,8 @@ export class Jit {
   readonly #byBlock = new Map<number, Set<Region>>();
   /** Blocks inside of regions that must be entered more often before they head one. */
   readonly #patient = new Set<number>();
+  /** Bytes of modules since the last look at machine code. */
+  #unlooked = 0;
   /** Deaths of compiled blocks by frame. */
   readonly #deaths = new Map<number, number>();
 
@@ -99,7 +108,7 @@ export class Jit {
     }
     this.#patient.delete(head);
     core.words[w] = core.words[(head + Block.first) >>> 2];
-    if (this.statistics.bytes > MAX_BYTES || this.#free.length === 0) this.#dropAll();
+    if (this.statistics.bytes > MAX_BYTES || this.#free.length === 0 || this.#tooMuchCode()) this.#dropAll();
     const source: RegionSource = {
       words: core.words,
       area: core.area,
@@ -130,7 +139,15 @@ export class Jit {
     }
     this.statistics.compiled++;
     this.statistics.bytes += region.bytes;
+    this.#unlooked += region.bytes;
     core.words[w] = slot;
+  }
+
+  /** Now and then: true when V8 holds more machine code than may be, whatever modules say. */
+  #tooMuchCode(): boolean {
+    if (this.#unlooked < LOOK_AFTER_BYTES) return false;
+    this.#unlooked = 0;
+    return (machineCodeBytes() ?? 0) > MAX_MACHINE_CODE;
   }
 
   /** A block died: regions with it go. One that runs now is about to be left: its op behind leads out of it. */

@@ -111,13 +111,39 @@ async function speedRows(runs: number, say: (message: string) => void): Promise<
     const speeds = new Map<string, number[]>(peers.map((peer) => [peer.name, []]));
     for (let i = 0; i < runs; i++) {
       say(`${name}, run ${i + 1} of ${runs}`);
-      for (const peer of peers) {
+      // Back and forth, so that nobody always pays for what the same one left to the garbage collector.
+      for (const peer of i % 2 === 0 ? peers : peers.toReversed()) {
         speeds.get(peer.name)!.push(program.instructions! / 1000 / await peer.run(program));
       }
     }
     rows.push(rowOf(name, "million instructions/s", runs, speeds));
   }
   return rows;
+}
+
+/** What the monitor's hooks cost on W1 to W4: watched and unwatched runs in turns, three times as many. */
+function hookRows(runs: number, say: (message: string) => void): BenchRow[] {
+  return ["w1", "w2", "w3", "w4"].map((name) => {
+    say(`hooks on ${name}`);
+    const program = workload(name);
+    const times = { watched: [] as number[], unwatched: [] as number[] };
+    for (let i = 0; i < 3 * runs; i++) {
+      for (const watched of i % 2 === 0 ? [true, false] : [false, true]) {
+        const run = runWatched(program.image, program.instructions! + 100, watched);
+        check("umbra", program, run.read(OUT_ADDRESS, program.expected.length));
+        times[watched ? "watched" : "unwatched"].push(run.cpuMilliseconds);
+      }
+    }
+    const [watched, unwatched] = [median(times.watched), median(times.unwatched)];
+    return {
+      name: `hooks on ${name}`,
+      unit: "% more time",
+      runs: 3 * runs,
+      umbra: rounded(100 * (watched / unwatched - 1)),
+      watched_ms: rounded(watched),
+      unwatched_ms: rounded(unwatched),
+    };
+  });
 }
 
 /** A row of medians; of umbra also the least and the most. */
@@ -199,6 +225,7 @@ export const suite: Suite = {
   async run(runs, say) {
     return [
       ...await speedRows(runs, say),
+      ...hookRows(runs, say),
       await turnRow(runs, say),
       ...await startRows(runs, say),
       ...codeRow(say),

@@ -81,9 +81,14 @@ export function runWatched(image: Uint8Array, most: number, watched = true): Wat
       collector.take();
       exit = vcpu.run(limit);
     }
-    collector?.take();
+    // dom0 looks when it is told to.
+    if (collector && guest.model.virqPending) {
+      guest.model.deliverVirq();
+      collector.take();
+    }
     return exit;
   }, most);
+  collector?.take();
   return {
     ...clock.times(),
     end,
