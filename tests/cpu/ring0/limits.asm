@@ -293,6 +293,24 @@ align_ac: ; AM set, AC clear
       RING3
       mov eax,[edx]
       int 0x30
+align_loop: ; hot code that goes over a misaligned word at last
+      mov edx,eax
+      add edx,SCRATCH+0x300
+      mov ecx,200
+      mov dword [flags3],0x40002
+      RING3
+      xor ebx,ebx
+.turn: mov eax,[SCRATCH+0x300]
+      add eax,[SCRATCH+0x304+ebx]
+      add eax,ecx
+      dec ecx
+      jnz .turn
+      mov ecx,2
+      and edx,3
+      mov ebx,edx
+      test ebx,ebx
+      jnz .turn
+      int 0x30
 align_popf: ; AC set by POPF, used at once, and cleared again
       mov edx,eax
       and edx,3
@@ -316,6 +334,10 @@ align_popf: ; AC set by POPF, used at once, and cleared again
       SWEEP {%1, " x87"}, 32, %2_x87
       SWEEP {%1, " far"}, 32, %2_far
 %endmacro
+take_eip: ; where the exception came from
+      mov eax,[r_eip]
+      mov [r_value],eax
+      ret
 main:
       call set_up
       ALL "up", up
@@ -333,6 +355,7 @@ main:
       SWEEP "up bound", 32, up_bound
       SWEEP "up rep", 32, up_rep
       SWEEP "up negative", 32, up_negative
+      mov dword [sweep_post],take_eip
       SWEEP "code edge", 8, code_edge
       SWEEP "jmp far offset", 8, code_far
       SWEEP "call far offset", 8, code_call
@@ -340,6 +363,7 @@ main:
       SWEEP "iret offset", 8, code_iret
       SWEEP "gate offset", 8, code_gate
       SWEEP "call gate offset", 8, code_gate_call
+      mov dword [sweep_post],0
       SWEEP "inner stack", 0x30, inner_room
       SWEEP "inner stack, call gate", 0x30, inner_room_call
       call set_up
@@ -379,5 +403,6 @@ main:
       SWEEP "align bound", 16, align_bound
       SWEEP "align without ac", 4, align_ac
       SWEEP "align by popf", 4, align_popf
+      SWEEP "align in a loop", 8, align_loop
       SWEEP "align without am", 4, align_off
       ret
