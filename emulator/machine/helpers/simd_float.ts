@@ -174,7 +174,7 @@ function approximate(raw: number, v: number, root: boolean): number {
   if (isDenormal(v, 32) || v === 0) return (sign | 0x7f80_0000) >>> 0;
   if (root && v < 0) return 0xffc0_0000;
   const r = Math.fround(1 / (root ? Math.sqrt(v) : v));
-  if (Math.abs(r) < LEAST[32]) return sign >>> 0;
+  if (Math.abs(r) <= LEAST[32]) return sign >>> 0;
   scratch.setFloat32(0, r);
   return ((scratch.getUint32(0) + 0x400) & ~0x7ff) >>> 0;
 }
