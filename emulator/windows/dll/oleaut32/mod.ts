@@ -50,6 +50,7 @@ const automation: Handlers = {
   ...constant(E_NOTIMPL, "OleCreatePropertyFrame DispCallFunc"),
 };
 
+/** `oleaut32.dll`: BSTR, VARIANT and SAFEARRAY. */
 export const oleaut32: DllDefinition = define({
   name: "oleaut32.dll",
   base: 0x75c00000,
