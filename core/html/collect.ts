@@ -165,6 +165,7 @@ export class PageCollector implements Recorder {
   watching(scanner: Scanner): Scanner {
     return {
       engines: () => scanner.engines(),
+      sift: scanner.sift && ((units, signal) => scanner.sift!(units, signal)),
       close: () => scanner.close(),
       scan: async (unit, signal) => {
         const findings = await scanner.scan(unit, signal);

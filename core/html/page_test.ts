@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type { Scanner, TracedCall } from "../ports.ts";
 import { MemoryFiles } from "../capture/files.ts";
 import { emulate } from "../service/emulate.ts";
-import { ScriptedEmulator, type ScriptedEvent } from "../testing/scripted.ts";
+import { page, ScriptedEmulator, type ScriptedEvent } from "../testing/scripted.ts";
 import { PageCollector } from "./collect.ts";
 import { analysisPage } from "./page.ts";
 import { timeScale } from "./timeline.ts";
@@ -65,7 +65,7 @@ async function draw(calls: readonly TracedCall[]): Promise<string> {
     (hypervisor) => hypervisor.identify(1, MARKUP, { path: MARKUP, commandLine: MARKUP }),
   );
   const collected = new PageCollector();
-  let page = "";
+  let drawn = "";
   await emulate(emulator, { name: MARKUP, bytes: new Uint8Array(4) }, {
     umbra: "0.0.0",
     maxInstructions: 10,
@@ -75,10 +75,10 @@ async function draw(calls: readonly TracedCall[]): Promise<string> {
     scanner: collected.watching(hostileScanner()),
     recorder: collected,
     onReport: async (report) => {
-      page = await analysisPage({ report, collected, trace: { calls, made: calls.length } });
+      drawn = await analysisPage({ report, collected, trace: { calls, made: calls.length } });
     },
   });
-  return page;
+  return drawn;
 }
 
 Deno.test("the page loads nothing, and no text from outside becomes markup in it", async () => {
@@ -125,4 +125,24 @@ Deno.test("calls in a row that only differ in time and result are one row", () =
     call({ tsc: 4 }),
   ]);
   assert.deepEqual(rows.map(({ count }) => count), [2, 1, 1]);
+});
+
+Deno.test("what the engines are told of in advance reaches them through the collector", async () => {
+  const told: string[] = [];
+  const scanner: Scanner = {
+    ...hostileScanner(),
+    sift: (units) => Promise.resolve(void told.push(...units.map(({ id }) => id))),
+  };
+  const unit = {
+    id: "page:1",
+    kind: "page",
+    sha256: "",
+    bytes: page(""),
+    va: 0,
+    layer: 0,
+    processes: [],
+  } as const;
+  await new PageCollector().watching(scanner).sift?.([unit]);
+  assert.deepEqual(told, ["page:1"]);
+  assert.equal(new PageCollector().watching(hostileScanner()).sift, undefined);
 });
