@@ -73,7 +73,7 @@ Deno.test("a tree gets hooks, monitor and glue; doing it again writes nothing", 
   const tree = tinyTree();
   try {
     const written = apply(tree);
-    assert.ok(written.includes("xen/arch/x86/umbra/umbra_glue.c"));
+    assert.ok(written.includes("xen/arch/x86/umbra/umbra_ops.c"));
     assert.ok(written.includes("xen/arch/x86/mm/shadow/multi.c"));
     assert.deepEqual(apply(tree), []);
     for (const { file, lines } of INSERTIONS) {
@@ -105,5 +105,22 @@ Deno.test("the monitor goes without its other home, and all of it is built", () 
   const makefile = files.get("Makefile")!;
   for (const name of files.keys()) {
     if (name.endsWith(".c")) assert.ok(makefile.includes(name.replace(/c$/, "o")), name);
+  }
+});
+
+Deno.test("each hook that an inserted line calls is declared for Xen's files and made in one file of the glue", () => {
+  const files = ownFiles(), face = files.get("umbra_glue.h")!;
+  const called = new Set(
+    INSERTIONS.flatMap(({ lines }) => lines).flatMap((line) => line.match(/\bumbra_\w+(?=\()/g) ?? []),
+  );
+  called.delete("umbra_op"); // Xen makes its declaration from the table of hypercalls.
+  called.delete("umbra_watches"); // A macro.
+  assert.ok(called.size >= 10, [...called].join());
+  for (const name of called) {
+    assert.match(face, new RegExp(`^(?!#).*\\b${name}\\(`, "m"), name);
+    const made = [...files].filter(([file, text]) =>
+      file.endsWith(".c") && new RegExp(`^\\w.*\\b${name}\\([^;{]*\\)\\n\\{`, "m").test(text)
+    );
+    assert.equal(made.length, 1, `${name}: ${made.map(([file]) => file)}`);
   }
 });
