@@ -197,6 +197,18 @@ export const INSERTIONS: readonly Insertion[] = [
     place: "after",
     lines: ["    umbra_domain_gone(d);"],
   },
+  /*
+   * A held vCPU is one that sleeps while dom0 works, and Credit2 can then forget dom0: an idle CPU leaves a unit that
+   * ran elsewhere alone unless it has half a millisecond more credit than the idle unit, and one that has used up all
+   * of its credit never has. If the CPU it ran on had left it to that idle CPU, nobody runs it ever again. No resistance
+   * against moving to a CPU that has nothing to do, then.
+   */
+  {
+    file: "xen/common/sched/credit2.c",
+    anchor: "        if ( sched_unit_master(svc->unit) != cpu",
+    place: "before",
+    lines: ["        if ( !is_idle_unit(snext->unit) )"],
+  },
   // The guest's CR3.
   {
     file: "xen/arch/x86/hvm/hvm.c",

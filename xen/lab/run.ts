@@ -47,7 +47,8 @@ export async function runSuite(suite: Suite): Promise<LabResult> {
     ...["timeout", "-s", "KILL", String(suite.limit), "nice", "-n", "3"],
     "qemu-system-x86_64",
     ...["-accel", "tcg,thread=multi", "-cpu", CPU, "-m", String(MEMORY), "-smp", String(suite.cpus ?? 2)],
-    ...["-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none"],
+    ...["-display", "none", "-no-reboot", "-nodefaults"],
+    ...["-monitor", `unix:${suite.name}.monitor,server=on,wait=off`],
     ...["-serial", `file:${log}`],
     ...["-drive", `file=${results},if=virtio,format=raw,cache=unsafe`],
     ...["-kernel", xen],
@@ -56,9 +57,7 @@ export async function runSuite(suite: Suite): Promise<LabResult> {
     `dom0_mem=${DOM0_MEMORY}M,max:${DOM0_MEMORY}M dom0_max_vcpus=1 ${suite.xenOptions ?? ""}`,
     "-initrd",
     `${dom0.kernel} console=hvc0 earlyprintk=xen rdinit=/init,${dom0.initramfs}`,
-  ]).catch(() => {
-    // It was stopped: what it left says how far it came.
-  });
+  ], { cwd: KEPT }).catch((error: Error) => console.error(error.message));
   const seconds = Math.round((performance.now() - started) / 100) / 10;
   await Deno.mkdir(folder);
   const said = exists(log) ? await Deno.readTextFile(log) : "";

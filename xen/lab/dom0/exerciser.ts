@@ -8,7 +8,8 @@ import { FolderFiles } from "../../../core/capture/files.ts";
 import type { Hypervisor, ProcessMemory, WatchRule, WatchSettings } from "../../../core/ports.ts";
 import { Service } from "../../../core/service/service.ts";
 import { must } from "./checks.ts";
-import { Guest, until } from "./guest.ts";
+import { follow } from "./follow.ts";
+import { Guest } from "./guest.ts";
 import { compare, readCaptures, readStatus, readTruths } from "./truth.ts";
 
 /** Process number of the guest's program. */
@@ -42,8 +43,7 @@ export async function exercise(
     service.watch(guest.id, EXERCISER, settings);
     await guest.unpause();
     let memory: ProcessMemory | undefined;
-    await until("end of the exerciser", 200, async () => {
-      await service.drain();
+    await follow(service, "end of the exerciser", 200, () => {
       const process = [...service.domains.get(guest.id)!.processes.values()]
         .find(({ identity }) => identity.pid === PID);
       memory = process && hypervisor.memory!(guest.id, process.key);

@@ -12,6 +12,7 @@ import { PrivcmdTransport } from "../../privcmd.ts";
 import type { HypercallTransport } from "../../transport.ts";
 import { type Check, must } from "./checks.ts";
 import { EXERCISER, PAGES_ONLY } from "./exerciser.ts";
+import { follow } from "./follow.ts";
 import { Guest, until, xl } from "./guest.ts";
 
 const RUNS = 3;
@@ -72,30 +73,12 @@ async function sample({ rule, options = {} }: Way): Promise<Sample> {
   try {
     if (rule !== undefined) service.watch(guest.id, [{ kind: "prefix", pattern: rule }]);
     let words: Awaited<ReturnType<typeof lastWords>>;
-    let heard = true, wake = () => {};
-    service.onVirq(() => {
-      heard = true;
-      wake();
-    });
+    const done = async () => (words = await lastWords(guest.id)) !== undefined;
     const from = transport.calls;
     await guest.unpause();
-    await until("end of the guest", 200, async () => {
-      // As the service does: on a VIRQ, at the latest after half a second.
-      if (rule !== undefined && heard) {
-        heard = false;
-        await service.drain();
-      }
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, 500);
-        wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-        if (heard) wake();
-      });
-      if (!heard) words = await lastWords(guest.id);
-      return words !== undefined;
-    });
+    await (rule === undefined
+      ? until("end of the guest", 200, done)
+      : follow(service, "end of the guest", 200, done));
     if (rule === undefined) return { ...words!, pages: 0, calls: 0, pauses: 0 };
     await service.drain();
     const { pagesCaptured, pagesLost, vcpuPauses } = bridge.statistics(guest.id);
