@@ -2,6 +2,7 @@
 // Ends in the middle: the guest goes, the collector is killed, nobody fetches; and that the hypervisor's memory
 // comes back.
 import type { WatchSettings } from "../../../core/ports.ts";
+import { FLAGS } from "../../abi.ts";
 import { Bridge, type BridgeOptions } from "../../bridge.ts";
 import { PrivcmdTransport } from "../../privcmd.ts";
 import { type Check, must } from "./checks.ts";
@@ -20,7 +21,8 @@ async function withBridge<T>(options: BridgeOptions, use: (bridge: Bridge) => Pr
 }
 
 const waiting = (bridge: Bridge, id: number) => Number(bridge.monitorStatistics(id).waiting_pages);
-const held = (bridge: Bridge, id: number) => bridge.statistics(id).vcpuPauses > 0;
+const held = (bridge: Bridge, id: number) =>
+  (Number(bridge.monitorStatistics(id).flags) & FLAGS.statistics_held) !== 0;
 
 /** MiB that Xen has free. */
 async function freeMemory(): Promise<number> {
@@ -104,7 +106,7 @@ async function killed(): Promise<string> {
   const before = lines(folders[0]).length;
   return await withBridge(SMALL, async (bridge) => {
     const handed = Number(bridge.monitorStatistics(guest.id).last_sequence);
-    await until("held processor", 60, () => waiting(bridge, guest.id) >= SMALL.ringPages);
+    await until("held processor", 60, () => held(bridge, guest.id));
     const second = new Running("lab", "collect", String(guest.id), folders[1]);
     await second.hear("watching", 60);
     const process = lines(folders[0]).filter((line) => line !== "").map((line) => JSON.parse(line))
