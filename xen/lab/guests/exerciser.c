@@ -43,11 +43,15 @@ static u64 *entry_of(u32 va)
     return va >= PARAMETERS ? &parameters_table[index] : &code_table[index];
 }
 
+/* Maps a fresh page of zeros. Memory that is not in the image holds anything, as a hypervisor may give it. */
 static u8 *map(u32 va, u64 rights)
 {
     u8 *frame = next_frame;
+    u32 i;
 
     next_frame += PAGE;
+    for ( i = 0; i < PAGE; i += 4 )
+        put(frame, i, 0);
     *entry_of(va) = physical(frame) | PRESENT | USER | SEEN | rights;
     return frame;
 }
