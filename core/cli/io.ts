@@ -22,6 +22,8 @@ export interface Io {
   progress(line: string | undefined): void;
   /** Aborted by SIGINT or SIGTERM. */
   readonly interrupt: AbortSignal;
+  /** Aborted by the second of them: what still goes on shall not. */
+  readonly insistence: AbortSignal;
   close(): void;
 }
 
@@ -41,7 +43,13 @@ export function openIo(wiring: Wiring): Io {
     if (shown) err(`\r${" ".repeat(WIDTH)}\r`);
     shown = false;
   };
-  const signals = listen(wiring.interrupt);
+  const signals = wiring.interrupt
+    ? {
+      interrupt: wiring.interrupt,
+      insistence: wiring.insistence ?? new AbortController().signal,
+      stop() {},
+    }
+    : listen();
   return {
     out: (text) => {
       clear();
@@ -60,7 +68,8 @@ export function openIo(wiring: Wiring): Io {
       shown = true;
       err(`\r${escapeText(line, WIDTH - 2).padEnd(WIDTH)}`);
     },
-    interrupt: signals.signal,
+    interrupt: signals.interrupt,
+    insistence: signals.insistence,
     close: () => {
       clear();
       signals.stop();
@@ -68,15 +77,15 @@ export function openIo(wiring: Wiring): Io {
   };
 }
 
-/** An abort signal from SIGINT and SIGTERM, or the one that was given. */
-function listen(given: AbortSignal | undefined): { signal: AbortSignal; stop: () => void } {
-  if (given) return { signal: given, stop: () => {} };
-  const controller = new AbortController();
-  const heard = () => controller.abort();
+/** Abort signals from SIGINT and SIGTERM: the first and the second that come. */
+function listen(): Pick<Io, "interrupt" | "insistence"> & { stop: () => void } {
+  const first = new AbortController(), second = new AbortController();
+  const heard = () => (first.signal.aborted ? second : first).abort();
   const names = ["SIGINT", "SIGTERM"] as const;
   for (const name of names) Deno.addSignalListener(name, heard);
   return {
-    signal: controller.signal,
+    interrupt: first.signal,
+    insistence: second.signal,
     stop: () => {
       for (const name of names) Deno.removeSignalListener(name, heard);
     },

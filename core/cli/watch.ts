@@ -119,6 +119,7 @@ async function run(wiring: Wiring, io: Io, domain: number, options: Options): Pr
           scanner: scanner && (collected?.watching(scanner) ?? scanner),
           recorder: collected,
           interrupt: io.interrupt,
+          insistence: io.insistence,
           onStart: () => io.tell(`umbra: watching domain ${domain} on ${escapeText(hypervisor.info().name)}`),
           onProgress: (progress) => io.progress(progressLine(progress)),
         });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { engineFactories, SELFTEST_MARKER, startScanner } from "../../scanners/mod.ts";
-import { InputError, type WatchRule } from "../ports.ts";
+import { InputError, type Scanner, type StartScanner, type WatchRule } from "../ports.ts";
 import { page, ScriptedEmulator, type ScriptedEvent, ScriptedHypervisor } from "../testing/scripted.ts";
 import { runCommandLine, type Wiring } from "./mod.ts";
 import { parseRule } from "./watch.ts";
@@ -83,6 +83,29 @@ Deno.test("an interruption ends the watch, and what it left is still scanned", a
   hypervisor.atUnwatch = [{ ...payload, kind: "residue" }];
   const ran = await umbra(["3", "--json"], hypervisor, { interrupt: AbortSignal.abort() });
   assert.deepEqual([ran.code, JSON.parse(ran.out).end.reason], [1, "interrupted"]);
+});
+
+Deno.test("who insists does not wait for an engine that hangs", async () => {
+  const hang: StartScanner = async (engines, options) => {
+    const scanner = await startScanner(engines, options);
+    const scan: Scanner["scan"] = async (unit, signal) => {
+      assert.ok(signal);
+      if (!signal.aborted) await new Promise((go) => signal.addEventListener("abort", go));
+      return await scanner.scan(unit, signal);
+    };
+    return { engines: () => scanner.engines(), close: () => scanner.close(), scan };
+  };
+  const insistence = new AbortController();
+  const running = umbra(["3", "--json"], new LiveHypervisor([payload]), {
+    startScanner: hang,
+    interrupt: AbortSignal.abort(),
+    insistence: insistence.signal,
+  });
+  insistence.abort();
+  const ran = await running;
+  const { end, verdict, findings } = JSON.parse(ran.out);
+  assert.deepEqual([ran.code, end.reason, verdict], [3, "interrupted", "incomplete"]);
+  assert.ok(findings.every(({ status }: { status: string }) => status === "incomplete"));
 });
 
 Deno.test("a domain that goes away ends the watch with what was captured", async () => {

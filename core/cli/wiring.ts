@@ -57,4 +57,6 @@ export interface Wiring {
   readonly terminal?: boolean;
   /** Interrupts the command; SIGINT and SIGTERM when not given. */
   readonly interrupt?: AbortSignal;
+  /** With {@link interrupt}: the second of the signals. */
+  readonly insistence?: AbortSignal;
 }

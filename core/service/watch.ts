@@ -26,7 +26,10 @@ export interface WatchOptions {
   readonly policy?: Policy;
   readonly limits?: Partial<Limits>;
   readonly settings?: WatchSettings;
+  /** Ends the watch; what was captured is still scanned. */
   readonly interrupt: AbortSignal;
+  /** Ends the scans. */
+  readonly insistence?: AbortSignal;
   readonly onStart?: () => void;
   readonly onProgress?: (progress: WatchProgress) => void;
 }
@@ -43,8 +46,11 @@ type End = Pick<Report["end"], "reason" | "detail">;
 
 /** Milliseconds after which the monitor is asked even without a VIRQ. */
 const LOOK = 500;
-/** Milliseconds the engines have, after an interruption, for what was captured. */
-const LAST_SCANS = 3000;
+/**
+ * Milliseconds the engines have, after an interruption, for what was captured: an interruption is how a watch without
+ * a time to end at is meant to end, and its verdict is what the user waits for.
+ */
+const LAST_SCANS = 60_000;
 /** The error number with which a hypervisor says that there is no such domain (ESRCH). */
 const NO_DOMAIN = 3;
 
@@ -56,12 +62,15 @@ const isGone = (error: unknown) => error instanceof Error && "errno" in error &&
  */
 export async function watch(hypervisor: Hypervisor, domain: number, options: WatchOptions): Promise<Report> {
   const started = performance.now();
-  const { interrupt } = options;
+  const { interrupt, insistence } = options;
   const scans = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
   const interrupted = () => timer ??= setTimeout(() => scans.abort(), LAST_SCANS);
   if (interrupt.aborted) interrupted();
   interrupt.addEventListener("abort", interrupted);
+  const insisted = () => scans.abort();
+  if (insistence?.aborted) insisted();
+  insistence?.addEventListener("abort", insisted);
   const { files, scanner, recorder, limits } = options;
   const service = new Service({ hypervisor, files, scanner, recorder, limits, signal: scans.signal });
   let watched = false;
@@ -85,6 +94,7 @@ export async function watch(hypervisor: Hypervisor, domain: number, options: Wat
     return report;
   } finally {
     interrupt.removeEventListener("abort", interrupted);
+    insistence?.removeEventListener("abort", insisted);
     clearTimeout(timer);
     // A guest must not wait for somebody who has left.
     if (watched) release(service, domain);

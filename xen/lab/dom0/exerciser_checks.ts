@@ -29,5 +29,9 @@ async function runs(count: number, options: BridgeOptions): Promise<string> {
 /** What ran is what was captured. */
 export const exerciserChecks: readonly Check[] = [
   { name: `exerciser, ${RUNS} runs`, limit: 900, run: () => runs(RUNS, {}) },
-  { name: "exerciser, data centre full", limit: 300, run: () => runs(2, { ringPages: 8, ringEvents: 16 }) },
+  {
+    name: `exerciser, ${RUNS} runs, data centre full`,
+    limit: 900,
+    run: () => runs(RUNS, { ringPages: 8, ringEvents: 16 }),
+  },
 ];

@@ -5,17 +5,19 @@
  *
  * @module
  */
-import { ABI_VERSION, COMMANDS, encode, type Values } from "../../abi.ts";
+import { ABI_VERSION, COMMANDS, decode, encode, ERRORS, RULE_KINDS, type Values } from "../../abi.ts";
 import { Bridge } from "../../bridge.ts";
 import { PrivcmdTransport } from "../../privcmd.ts";
 import { type Check, must } from "./checks.ts";
 import { exercise } from "./exerciser.ts";
 import { Guest, xl } from "./guest.ts";
 
-const CALLS = 30_000;
+const GUESTS = 10, CALLS = 10_000;
 /** The buffer, and how much of it may be named: the longest answer behind that is still inside. */
 const BUFFER = 8 << 20, NAMED = 3 << 20;
 const LOWEST = -134;
+/** Where the exerciser's program lies. */
+const PROGRAM = 0x400000;
 
 /** Numbers from a seed (xorshift). */
 class Random {
@@ -68,8 +70,23 @@ function value(random: Random): bigint {
     : BigInt(random.word()) << BigInt(random.below(33));
 }
 
-function fuzz(transport: PrivcmdTransport, domain: number, seed: number, calls: number): Map<string, number> {
-  const random = new Random(seed), answers = new Map<string, number>();
+/** Hands on what a watch left, so that the next one can begin. */
+function collect(bridge: Bridge, domain: number): void {
+  for (let events = bridge.fetch(domain, 512); events.length; events = bridge.fetch(domain, 512)) {
+    bridge.acknowledge(domain, events.at(-1)!.sequence);
+  }
+}
+
+/** Random calls about one domain; counts the answers. */
+function fuzz(
+  { transport, bridge, random, answers }: {
+    readonly transport: PrivcmdTransport;
+    readonly bridge: Bridge;
+    readonly random: Random;
+    readonly answers: Map<string, number>;
+  },
+  domain: number,
+): void {
   const buffer = transport.allocate(BUFFER);
   const argument = { bytes: buffer.bytes.subarray(0, 4096), address: buffer.address };
   const pointers = [
@@ -92,8 +109,15 @@ function fuzz(transport: PrivcmdTransport, domain: number, seed: number, calls: 
     kernelText(),
   ];
   const names = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
-  for (let i = 0; i < calls; i++) {
-    const name = random.one(names), strange = random.below(16) === 0;
+  /** Processes that the monitor was seen to know, the last ones. */
+  const keys: number[] = [];
+  const key = () =>
+    random.below(4) && keys.length ? random.one(keys) : random.below(2) ? random.below(64) : random.word();
+  for (let i = 0; i < CALLS; i++) {
+    let name = random.one(names);
+    // Most of what there is to ask needs a watch that goes on.
+    if (name === "unwatch" && random.below(8)) name = "watch";
+    const strange = random.below(16) === 0;
     const command = strange ? random.word() : COMMANDS[name];
     argument.bytes.fill(0);
     if (random.below(8) === 0) {
@@ -117,9 +141,9 @@ function fuzz(transport: PrivcmdTransport, domain: number, seed: number, calls: 
           layer_cap: word(),
           virq_events: word(),
           coalesce_window: value(random),
-          rules: random.below(12),
+          rules: random.below(2) ? 1 : random.below(12),
           rule: [{
-            kind: random.below(6),
+            kind: random.below(2) ? RULE_KINDS.indexOf("all") : random.below(6),
             pid: word(),
             pattern: random.one(["", "exe", "*", "[", "a".repeat(62)]),
           }],
@@ -137,11 +161,11 @@ function fuzz(transport: PrivcmdTransport, domain: number, seed: number, calls: 
           count: random.below(3) ? random.below(520) : word(),
         });
       } else if (name === "acknowledge") values.sequence = value(random);
-      else if (name === "process") values.key = random.below(2) ? random.below(5) : word();
+      else if (name === "process") values.key = key();
       else if (name === "read") {
         Object.assign(values, {
-          key: random.below(5),
-          address: word(),
+          key: key(),
+          address: random.below(2) ? PROGRAM + random.below(9000) : word(),
           buffer: pointer(),
           length: random.below(2) ? random.below(9000) : word(),
         });
@@ -150,12 +174,19 @@ function fuzz(transport: PrivcmdTransport, domain: number, seed: number, calls: 
     }
     const at = random.below(8) ? argument.address : random.one(pointers);
     const result = transport.call(command, at);
-    must(result >= LOWEST && result <= 512 * 4096, `call ${i} of seed ${seed} (${name}) gave ${result}`);
-    const key = strange ? `other ${result}` : `${name} ${result < 0 ? result : "good"}`;
-    answers.set(key, (answers.get(key) ?? 0) + 1);
+    must(
+      result >= LOWEST && result <= 512 * 4096,
+      `call ${i} about domain ${domain} (${name}) gave ${result}`,
+    );
+    if (name === "process" && result === 0 && !strange && at === argument.address) {
+      keys.push(Number(decode("process", argument.bytes).key));
+      if (keys.length > 4) keys.shift();
+    }
+    if (name === "watch" && result === -ERRORS.EBUSY) collect(bridge, domain);
+    const answer = strange ? `other ${result}` : `${name} ${result < 0 ? result : "good"}`;
+    answers.set(answer, (answers.get(answer) ?? 0) + 1);
   }
   buffer.release();
-  return answers;
 }
 
 const GONE = 4000;
@@ -163,31 +194,33 @@ const GONE = 4000;
 async function run(): Promise<string> {
   const seed = crypto.getRandomValues(new Uint32Array(1))[0];
   console.log(`hypercall fuzz: seed ${seed}`);
-  const transport = new PrivcmdTransport();
-  let answers;
-  {
-    await using guest = await Guest.create("exerciser");
-    await guest.unpause();
-    answers = fuzz(transport, guest.id, seed, CALLS);
-  }
-  transport.close();
-  await Deno.writeTextFile(
-    "/result/fuzz.json",
-    JSON.stringify({ seed, answers: Object.fromEntries(answers) }, null, 2),
-  );
-  const good = [...answers].filter(([key]) => key.endsWith(" good"));
-  for (const name of Object.keys(COMMANDS)) {
-    must(good.some(([key]) => key === `${name} good`), `no ${name} was ever accepted (seed ${seed})`);
-  }
-  await xl("info");
-  // It watches on, and right.
-  const bridge = new Bridge(new PrivcmdTransport());
+  const transport = new PrivcmdTransport(), bridge = new Bridge(new PrivcmdTransport());
+  const random = new Random(seed), answers = new Map<string, number>();
   try {
+    for (let i = 0; i < GUESTS; i++) {
+      // Each is at work while it is asked about.
+      await using guest = await Guest.create("exerciser");
+      await guest.unpause();
+      fuzz({ transport, bridge, random, answers }, guest.id);
+    }
+    await Deno.writeTextFile(
+      "/result/fuzz.json",
+      JSON.stringify({ seed, answers: Object.fromEntries(answers) }, null, 2),
+    );
+    const good = [...answers].filter(([key]) => key.endsWith(" good"));
+    for (const name of Object.keys(COMMANDS)) {
+      must(good.some(([key]) => key === `${name} good`), `no ${name} was ever accepted (seed ${seed})`);
+    }
+    await xl("info");
+    // It watches on, and right.
     const after = await exercise(bridge, "/tmp/after-fuzz");
     const accepted = good.reduce((sum, [, count]) => sum + count, 0);
-    return `seed ${seed}, ${CALLS} calls, ${accepted} accepted; Xen stands, and captured ${after.truths} pages after`;
+    return `seed ${seed}, ${
+      GUESTS * CALLS
+    } calls, ${accepted} accepted; Xen stands, and captured ${after.truths} pages after`;
   } finally {
     bridge.close();
+    transport.close();
   }
 }
 
