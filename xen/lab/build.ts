@@ -6,11 +6,13 @@
  *
  * @module
  */
+import { gunzipSync } from "node:zlib";
 import { apply, ownFiles } from "../hypervisor/apply.ts";
 import { INSERTIONS } from "../hypervisor/places.ts";
 import { aptOptions } from "./apt.ts";
 import { exists, KEPT, keyOf, run } from "./shell.ts";
 
+const STOCK_PACKAGE = "xen-hypervisor-4.17-amd64";
 /** The version that is asked for first; without it, what the archive has. */
 const VERSION = "4.17.5+72-g01140da4e8-1";
 
@@ -80,6 +82,22 @@ export async function buildXen(debug = false): Promise<string> {
   await Deno.mkdir(`${KEPT}/${key}`, { recursive: true });
   await Deno.copyFile(`${tree}/xen/xen`, `${result}.draft`);
   await Deno.rename(`${result}.draft`, result);
+  return result;
+}
+
+/** Debian's own hypervisor, which knows nothing of the monitor; downloaded when it is not there. */
+export async function stockXen(): Promise<string> {
+  const folder = `${KEPT}/stock`, result = `${folder}/xen`;
+  if (exists(result)) return result;
+  await Deno.mkdir(folder, { recursive: true });
+  await run(["apt-get", "-o", "APT::Sandbox::User=root", "download", STOCK_PACKAGE], { cwd: folder });
+  const archive = [...Deno.readDirSync(folder)].map(({ name }) => name).find((name) => name.endsWith(".deb"));
+  if (!archive) throw new Error(`Cannot start a stock Xen: ${STOCK_PACKAGE} was not downloaded`);
+  await run(["dpkg-deb", "-x", archive, "root"], { cwd: folder });
+  const boot = `${folder}/root/boot`;
+  const packed = [...Deno.readDirSync(boot)].map(({ name }) => name).find((name) => name.endsWith(".gz"));
+  if (!packed) throw new Error(`Cannot start a stock Xen: ${STOCK_PACKAGE} has no hypervisor`);
+  await Deno.writeFile(result, gunzipSync(await Deno.readFile(`${boot}/${packed}`)));
   return result;
 }
 

@@ -15,10 +15,14 @@ const FLAGS =
 
 const BASE = ["base_start.S", "base.c"];
 
+const EXERCISER = [...BASE, "exerciser.c", "exerciser_program.c"];
+
 /** What each guest is built from, and the linker's script. */
 const GUESTS = {
   unpacker: { script: "base.ld", sources: [...BASE, "unpacker.c", "unpacker_program.S"] },
-  exerciser: { script: "base.ld", sources: [...BASE, "exerciser.c", "exerciser_program.c"] },
+  exerciser: { script: "base.ld", sources: EXERCISER },
+  /** With as much ordinary work as can be timed. */
+  measured: { script: "base.ld", sources: ["-DORDINARY=400u", ...EXERCISER] },
   processes: {
     script: "processes.ld",
     sources: ["processes_start.S", "processes.c", "processes_memory.c", "processes_programs.S"],

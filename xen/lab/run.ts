@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { buildXen } from "./build.ts";
+import { buildXen, stockXen } from "./build.ts";
 import { checkLine, type CheckResult, readChecks } from "./dom0/checks.ts";
 import { makeDom0 } from "./initramfs.ts";
 import { exists, KEPT, run } from "./shell.ts";
@@ -32,7 +32,7 @@ export interface LabResult {
 
 /** Boots Xen with a dom0 that runs the suite. Throws when it did not come to its end, with the last lines. */
 export async function runSuite(suite: Suite): Promise<LabResult> {
-  const xen = await buildXen(suite.debug ?? false);
+  const xen = suite.hypervisor === "stock" ? await stockXen() : await buildXen(suite.hypervisor === "debug");
   const dom0 = await makeDom0(suite.name, [
     ...await suite.files(),
     { to: "/lab/suite.sh", text: suite.script },

@@ -19,8 +19,8 @@ export interface Suite {
   readonly description: string;
   /** Seconds the whole machine has. */
   readonly limit: number;
-  /** A hypervisor built with assertions. */
-  readonly debug?: boolean;
+  /** A hypervisor built with assertions, or Debian's own; ours when not said. */
+  readonly hypervisor?: "debug" | "stock";
   /** Processors of the machine; 2 when not said. */
   readonly cpus?: number;
   /** More words for the hypervisor's command line. */
@@ -68,6 +68,8 @@ async function ours(): Promise<readonly RootFile[]> {
     { to: "/lab/payload.yar", text: PAYLOAD_RULE },
     { to: "/lab/exerciser.elf", from: await buildGuest("exerciser") },
     { to: "/lab/exerciser.cfg", text: exerciser },
+    { to: "/lab/measured.elf", from: await buildGuest("measured") },
+    { to: "/lab/measured.cfg", text: guestConfiguration("measured", "/lab/measured.elf", { vcpus: 2 }) },
     { to: "/lab/processes.elf", from: await buildGuest("processes") },
     { to: "/lab/processes.cfg", text: processes },
     { to: "/lab/processes.jsonl", from: `${TREE}/xen/lab/streams/processes.jsonl` },
@@ -87,7 +89,7 @@ exit $code
 function suite(
   name: string,
   description: string,
-  more: { readonly of?: string } & Partial<Pick<Suite, "debug" | "cpus" | "limit" | "files">> = {},
+  more: { readonly of?: string } & Partial<Pick<Suite, "hypervisor" | "cpus" | "limit" | "files">> = {},
 ): Suite {
   return { name, description, limit: 1500, files: ours, script: checks(more.of ?? name), ...more };
 }
@@ -102,6 +104,9 @@ export const SUITES: readonly Suite[] = [
   suite("watch", "umbra watch over a guest that unpacks: a malicious verdict for what only memory has"),
   suite("equality", "the Windows-shaped guest: its stream of events, which must be the test bed's"),
   suite("refusals", "everything that umbra watch refuses"),
+  suite("stock", "umbra watch on a hypervisor without the monitor, which is refused", {
+    hypervisor: "stock",
+  }),
   suite("fuzz", "the hypercall with random operations, sizes and pointers"),
   suite(
     "life",
@@ -110,7 +115,7 @@ export const SUITES: readonly Suite[] = [
   suite("numbers", "what it costs, as ratios"),
   suite("debug", "core and life on a hypervisor with assertions (order of locks among them)", {
     of: "core+life",
-    debug: true,
+    hypervisor: "debug",
     limit: 2400,
   }),
   suite("linux", "a Linux guest of 32 bits, unwatched and watched: it comes to the same", {

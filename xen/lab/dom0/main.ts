@@ -9,7 +9,7 @@ import { fuzzChecks } from "./fuzz.ts";
 import { lifeChecks } from "./life.ts";
 import { linuxChecks } from "./linux.ts";
 import { numbersChecks } from "./numbers.ts";
-import { refusalChecks } from "./refusals.ts";
+import { refusalChecks, stockChecks } from "./refusals.ts";
 import { watchChecks } from "./watch.ts";
 
 /** What each suite checks. */
@@ -28,6 +28,7 @@ const SUITES: Readonly<Record<string, readonly Check[]>> = {
   linux: linuxChecks,
   numbers: numbersChecks,
   refusals: refusalChecks,
+  stock: stockChecks,
   fuzz: fuzzChecks,
   watch: watchChecks,
 };

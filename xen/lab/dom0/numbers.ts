@@ -15,7 +15,7 @@ import { EXERCISER, PAGES_ONLY } from "./exerciser.ts";
 import { follow } from "./follow.ts";
 import { Guest, until, xl } from "./guest.ts";
 
-const RUNS = 3;
+const RUNS = 5;
 
 /** A transport that counts its calls. */
 class Counting implements HypercallTransport {
@@ -67,7 +67,7 @@ const WAYS: Readonly<Record<string, Way>> = {
 };
 
 async function sample({ rule, options = {} }: Way): Promise<Sample> {
-  await using guest = await Guest.create("exerciser");
+  await using guest = await Guest.create("measured");
   const transport = new Counting(), bridge = new Bridge(transport, options);
   const files = new NoFiles(), service = new Service({ hypervisor: bridge, files, limits: PAGES_ONLY });
   try {

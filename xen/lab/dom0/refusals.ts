@@ -106,6 +106,11 @@ async function goneMeanwhile(): Promise<string> {
   return `${end.reason}: ${end.detail}`;
 }
 
+/** What is refused on a hypervisor without the monitor. */
+export const stockChecks: readonly Check[] = [
+  { name: "no monitor", run: () => refused(1, /no such hypercall \(is it built with the monitor\?\)/) },
+];
+
 /** What is refused, and how it is said. */
 export const refusalChecks: readonly Check[] = [
   { name: "no Xen", run: withoutDevices },

@@ -8,7 +8,10 @@
 #define PROGRAM __attribute__((section(".program"), noinline))
 #define WORDS (PAGE / 4)
 #define ROUNDS 4u
-#define ORDINARY 12u /* rounds of work that makes nothing executable */
+/* Rounds of work that makes nothing executable. */
+#ifndef ORDINARY
+#define ORDINARY 12u
+#endif
 #define TICK_SHIFT 8  /* of the time-stamp counter */
 
 /* The routine in a page gives back its number: as it is, after changing it in its own code, after telling it. */
