@@ -58,6 +58,11 @@ export interface ProcessIdentity {
   readonly commandLine: string;
   /** True when some structure could not be read, so that fields are missing. */
   readonly partial: boolean;
+  /**
+   * True when the guest's kernel is not one whose structures the monitor knows: the process is an address space, told
+   * by its CR3, and nothing else will ever be known of it.
+   */
+  readonly anonymous?: true;
 }
 
 /** One event `(S, env)` as dom0 sees it. Numbers that are 64 bits in the ABI are safe integers or bigint. */
@@ -71,6 +76,8 @@ export interface MonitorEvent {
   readonly process: number;
   readonly pid: number;
   readonly tid: number;
+  /** CR3 of a process of which nothing else is known ({@link ProcessIdentity.anonymous}); absent for others. */
+  readonly addressSpace?: number;
   /** Page-aligned virtual address (0 for process events). */
   readonly va: number;
   readonly gfn: number;
@@ -116,6 +123,9 @@ export interface DomainStatistics {
   /** Shadow faults the hook looked at, and those it passed over. */
   readonly faults: number;
   readonly faultsPassed: number;
+  /** Processes that were not watched, and address spaces whose watch ended, for want of a place in the table. */
+  readonly processesRefused: number;
+  readonly processesDisplaced: number;
 }
 
 /** What the monitor says of itself. */

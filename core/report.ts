@@ -12,6 +12,7 @@ import type {
   Finding,
   GuestSettings,
   MissingFunction,
+  ProcessIdentity,
   ScanStatus,
 } from "./ports.ts";
 import type { DomainState, PageCounts, ProcessState } from "./service/domain.ts";
@@ -42,6 +43,8 @@ export interface ReportProcess {
   readonly commandLine: string;
   /** True when not all of its structures could be read. */
   readonly partial: boolean;
+  /** CR3, of a process of which nothing else is known because the guest's kernel is not one that umbra knows. */
+  readonly addressSpace?: number;
   readonly pages: PageCounts;
   readonly reasons: readonly string[];
 }
@@ -50,6 +53,8 @@ export interface ReportProcess {
 export interface ReportLayer {
   readonly index: number;
   readonly pid: number;
+  /** As {@link ReportProcess.addressSpace}. */
+  readonly addressSpace?: number;
   readonly hopFrom: number;
   readonly hopTo: number;
   readonly pages: number;
@@ -129,10 +134,11 @@ export async function buildReport(service: Service, input: ReportInput): Promise
   const layers: ReportLayer[] = [];
   for (const domain of domains) {
     for (const process of domain.processes.values()) {
-      pids.set(process.id, process.identity.pid);
+      const { pid } = process.identity;
+      pids.set(process.id, pid);
       for (const { index, hopFrom, hopTo, pages, entry } of process.captures.layers) {
         const code = entry ? await disassemble(entry, hopTo, ENTRY_INSTRUCTIONS) : [];
-        layers.push({ index, pid: process.identity.pid, hopFrom, hopTo, pages, entry: code });
+        layers.push({ index, pid, ...addressSpace(process.identity), hopFrom, hopTo, pages, entry: code });
       }
     }
   }
@@ -222,6 +228,10 @@ function judgeRun(
   );
 }
 
+function addressSpace({ anonymous, cr3 }: ProcessIdentity): { readonly addressSpace?: number } {
+  return anonymous ? { addressSpace: cr3 } : {};
+}
+
 function reportProcess(
   process: ProcessState,
   units: readonly UnitRecord[],
@@ -249,6 +259,7 @@ function reportProcess(
     parentPid,
     commandLine,
     partial,
+    ...addressSpace(process.identity),
     pages: { ...process.pages },
     reasons: judgement.reasons,
   };

@@ -32,6 +32,13 @@ export function hex8(value: number): string {
   return (value >>> 0).toString(16).padStart(8, "0");
 }
 
+/** A process in words: by its number, or by its CR3 when the guest's kernel is not one that umbra knows. */
+export function processWords(process: { readonly pid: number; readonly addressSpace?: number }): string {
+  return process.addressSpace === undefined
+    ? `process ${process.pid}`
+    : `address space ${hex8(process.addressSpace)}`;
+}
+
 /** Says a thrown value in one line, without a stack. */
 export function sayError(error: unknown): string {
   return escapeText(error instanceof Error ? error.message : String(error), 2000);

@@ -10,7 +10,7 @@
  */
 
 /** Version of everything in this file. Raised with each change that an older side would misread. */
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 /** An unsigned integer of that many bits. */
 export type IntegerType = "u8" | "u16" | "u32" | "u64";
@@ -168,7 +168,7 @@ export const STRUCTS = {
       u32("ebp"),
       u32("esi"),
       u32("edi"),
-      u32("reserved"),
+      u32("address_space", "CR3 of a process of which nothing else is known; else 0"),
     ],
   },
   rule: {
@@ -243,7 +243,7 @@ export const STRUCTS = {
       u32("parent_pid"),
       u64("cr3"),
       u64("create_time"),
-      u64("object", "address of the guest's process object"),
+      u64("object", "address of the guest's process object; 0: nothing but the address space is known"),
       text("name", LIMITS.name_bytes),
       u32("path_units"),
       u32("command_line_units"),
@@ -295,6 +295,7 @@ export const STRUCTS = {
       u64("waiting_pages"),
       u64("spilled_pages", "captured, waiting for room in the ring"),
       u64("last_sequence", "of the newest event"),
+      u64("processes_displaced", "address spaces that lived and made room for others: table full"),
     ],
   },
   read: {

@@ -181,6 +181,7 @@ export class Bridge implements Hypervisor {
       path: utf16(values.path as number[], values.path_units as number),
       commandLine: utf16(values.command_line as number[], values.command_line_units as number),
       partial: ((values.flags as number) & FLAGS.process_partial) !== 0,
+      ...values.object === 0n ? { anonymous: true as const } : {},
     };
   }
 
@@ -231,6 +232,8 @@ export class Bridge implements Hypervisor {
       vcpuPauses: number("vcpu_pauses"),
       faults: number("faults"),
       faultsPassed: number("faults_passed"),
+      processesRefused: number("processes_refused"),
+      processesDisplaced: number("processes_displaced"),
     };
   }
 
@@ -357,6 +360,7 @@ function decodedEvent(bytes: Uint8Array): MonitorEvent {
     process: number("process"),
     pid: number("pid"),
     tid: number("tid"),
+    ...values.address_space ? { addressSpace: number("address_space") } : {},
     va: number("va"),
     gfn: number("gfn"),
     guestEntry: values.guest_entry as bigint,

@@ -5,7 +5,7 @@
  * @module
  */
 import type { Report, ReportFinding } from "../report.ts";
-import { escapeText, hex8 } from "../text.ts";
+import { escapeText, hex8, processWords } from "../text.ts";
 
 /** Rows shown of each list; the rest is in the report. */
 const MOST_ROWS = 20;
@@ -20,13 +20,20 @@ export function emulationSummary(report: Report): string {
     } (${end.instructions} instructions, ${end.seconds} s)`,
     `pages      ${pages.seen} seen = ${pages.stored} stored + ${pages.deduplicated} deduplicated + ${pages.lost} lost`,
   ];
-  section(lines, "processes", report.processes, ({ pid, name, path, verdict }) => {
+  section(lines, "processes", report.processes, (process) => {
+    const { pid, name, path, verdict } = process;
+    if (process.addressSpace !== undefined) {
+      return `${processWords(process)} (CR3; its name is not known) ${verdict}`;
+    }
     return `${pid} ${escapeText(name || "?")} ${path ? `(${escapeText(path)}) ` : ""}${verdict}`;
   });
-  section(lines, "layers", report.layers, ({ index, pid, hopFrom, hopTo, pages: count, entry }) => {
+  section(lines, "layers", report.layers, (layer) => {
+    const { index, hopFrom, hopTo, pages: count, entry } = layer;
     const hop = hopTo === 0 ? "" : `, hop ${hex8(hopFrom)} → ${hex8(hopTo)}`;
     const first = entry.length > 0 ? `: ${entry.slice(0, 3).map(({ text }) => text).join("; ")}` : "";
-    return `${index} of process ${pid}: ${count} ${count === 1 ? "page" : "pages"}${hop}${escapeText(first)}`;
+    return `${index} of ${processWords(layer)}: ${count} ${count === 1 ? "page" : "pages"}${hop}${
+      escapeText(first)
+    }`;
   });
   section(lines, "images", report.images, ({ id, entryPoint, size, header, holes }) => {
     const gaps = holes > 0 ? `, ${holes} pages not captured` : "";

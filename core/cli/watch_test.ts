@@ -78,6 +78,48 @@ Deno.test("what was captured and is not malicious is clean, and nothing captured
   ]);
 });
 
+Deno.test("a process of which only the address space is known is told by its CR3, everywhere", async () => {
+  const folder = await Deno.makeTempDir(), out = join(folder, "out");
+  try {
+    const of = { process: 7, pid: 0, addressSpace: 0x123_4560 };
+    const script: ScriptedEvent[] = [
+      { kind: "process-start", ...of },
+      { ...payload, ...of, layer: 1, hop: true, hopFrom: 0x40_1000, hopTo: 0x40_2000 },
+    ];
+    const ran = await umbra(["3", "--for", "0.2", "--out", out, "--html"], new LiveHypervisor(script));
+    assert.equal(ran.code, 1, ran.err);
+    assert.match(ran.out, /^processes +address space 01234560 \(CR3; its name is not known\) malicious$/m);
+    assert.match(ran.out, /^layers .*1 of address space 01234560: 1 page, hop 00401000 → 00402000/m);
+    const report = JSON.parse(await Deno.readTextFile(join(out, "report.json")));
+    const [{ pid, name, partial, addressSpace }] = report.processes;
+    assert.deepEqual([pid, name, partial, addressSpace], [0, "", true, 0x123_4560]);
+    assert.ok((await Deno.readTextFile(join(out, "events.jsonl"))).includes('"addressSpace":19088736'));
+    const html = await Deno.readTextFile(join(out, "report.html"));
+    for (
+      const words of [
+        "Address space 01234560",
+        "of address space 01234560",
+        "address space (CR3), no name known",
+      ]
+    ) {
+      assert.ok(html.includes(words), words);
+    }
+    assert.ok(!/process 0\b/i.test(html));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("processes for which the monitor had no place are told of, and make the verdict incomplete", async () => {
+  const harmless: ScriptedEvent = { kind: "S1", va: 0x401000, page: page("harmless") };
+  const hypervisor = new LiveHypervisor([harmless]);
+  const statistics = hypervisor.statistics.bind(hypervisor);
+  hypervisor.statistics = (domain) => ({ ...statistics(domain), processesRefused: 4 });
+  const ran = await umbra(["3", "--for", "0.1"], hypervisor);
+  assert.equal(ran.code, 3);
+  assert.match(ran.out, /^left out +processes not watched: the monitor's table was full \(4\)$/m);
+});
+
 Deno.test("an interruption ends the watch, and what it left is still scanned", async () => {
   const hypervisor = new LiveHypervisor([]);
   hypervisor.atUnwatch = [{ ...payload, kind: "residue" }];

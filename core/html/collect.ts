@@ -44,6 +44,8 @@ export interface Moment {
 export interface ProcessMap {
   readonly domain: number;
   readonly pid: number;
+  /** CR3 of a process of which nothing else is known. */
+  readonly addressSpace?: number;
   name: string;
   /** By layer and address. */
   readonly cells: Map<string, MapCell>;
@@ -134,13 +136,14 @@ export class PageCollector implements Recorder {
     if (size > 0) process.allocations.set(base, { base, size });
   }
 
-  #process({ domain, process: key, pid }: MonitorEvent): ProcessMap {
+  #process({ domain, process: key, pid, addressSpace }: MonitorEvent): ProcessMap {
     const id = `${domain}:${key}`;
     let process = this.processes.get(id);
     if (!process) {
       process = {
         domain,
         pid,
+        ...addressSpace === undefined ? {} : { addressSpace },
         name: "",
         cells: new Map(),
         allocations: new Map(),

@@ -5,7 +5,7 @@
  * @module
  */
 import { html, raw } from "hono/html";
-import { hex8 } from "../text.ts";
+import { hex8, processWords } from "../text.ts";
 import type { Allocation, MapCell, ProcessMap } from "./collect.ts";
 import { type Html, shown } from "./parts.ts";
 import { stateOf, STATES } from "./states.ts";
@@ -100,12 +100,17 @@ function draw(process: ProcessMap, want: (group: Group) => boolean): Html | unde
   return html`
     <div class="wide">
       <svg class="map" width="${breadth}" height="${height}" viewBox="0 0 ${breadth} ${height}" role="img">
-        <title>Pages of process ${process.pid} by address and layer</title>
+        <title>Pages of ${processWords(process)} by address and layer</title>
         ${raw(lines.join(""))}${raw(labels.join(""))}${raw(cells.join(""))}
       </svg>
     </div>
     ${rest > 0 ? html`<p class="quiet">${rest} more pages are not drawn.</p>` : ""}
   `;
+}
+
+function title(process: ProcessMap): string {
+  const words = processWords(process);
+  return words[0].toUpperCase() + words.slice(1);
 }
 
 /** The maps of all processes: first where something was written, then, folded, where code only ran. */
@@ -115,7 +120,7 @@ export function pageMaps(processes: readonly ProcessMap[]): Html {
     const written = draw(process, isWritten);
     const others = draw(process, (group) => !isWritten(group));
     return html`
-      <h3>Process ${process.pid} ${shown(process.name, 40)}</h3>
+      <h3>${title(process)} ${shown(process.name, 40)}</h3>
       ${written ?? html`<p class="quiet">Nothing it wrote was captured.</p>`}
       ${others
         ? html`<details><summary>Where code only ran (the program as it was loaded, DLLs)</summary>${others}</details>`

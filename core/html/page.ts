@@ -10,7 +10,7 @@ import type { Instruction } from "../disassemble.ts";
 import { sha256Base64 } from "../hash.ts";
 import type { TracedCall } from "../ports.ts";
 import type { Report } from "../report.ts";
-import { hex8 } from "../text.ts";
+import { hex8, processWords } from "../text.ts";
 import { ANALYSIS_STYLE } from "./analysis_style.ts";
 import type { PageCollector } from "./collect.ts";
 import { findingTable } from "./findings.ts";
@@ -67,14 +67,19 @@ function cards({ end, pages, layers, images, findings, processes }: Report): Htm
   </div>`;
 }
 
+function nameOf({ name, partial, addressSpace }: Report["processes"][number]): string {
+  if (addressSpace !== undefined) return "address space (CR3), no name known";
+  return `${shown(name || "?", 40)}${partial ? " (partly read)" : ""}`;
+}
+
 function processTable(report: Report): Html {
   return table(
     ["Process", "Name", "Verdict", "#Parent", "#Pages seen", "#Stored", "#Lost", "Path and command line"],
     report.processes.map((process) =>
       html`
         <tr>
-          <td>${process.pid}</td>
-          <td>${shown(process.name || "?", 40)}${process.partial ? " (partly read)" : ""}</td>
+          <td>${process.addressSpace === undefined ? process.pid : hex8(process.addressSpace)}</td>
+          <td>${nameOf(process)}</td>
           <td><span class="tag ${process.verdict}">${process.verdict}</span></td>
           <td class="n">${process.parentPid}</td>
           <td class="n">${number.format(process.pages.seen)}</td>
@@ -120,10 +125,10 @@ function entries(report: Report): Html {
   const shownLayers = report.layers.filter(({ entry }) => entry.length > 0);
   if (shownLayers.length === 0) return html`<p class="quiet">No layer was jumped into.</p>`;
   return html`<div class="entries">${
-    shownLayers.slice(0, 200).map(({ index, pid, hopFrom, hopTo, entry }) =>
-      html`<div><h3>Layer ${index} of process ${pid}: ${hex8(hopFrom)} → ${hex8(hopTo)}</h3>${
-        listing(entry)
-      }</div>`
+    shownLayers.slice(0, 200).map(({ index, pid, addressSpace, hopFrom, hopTo, entry }) =>
+      html`<div><h3>Layer ${index} of ${processWords({ pid, addressSpace })}: ${hex8(hopFrom)} → ${
+        hex8(hopTo)
+      }</h3>${listing(entry)}</div>`
     )
   }</div>`;
 }

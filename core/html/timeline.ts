@@ -6,7 +6,7 @@
  */
 import { html, raw } from "hono/html";
 import type { TracedCall } from "../ports.ts";
-import { hex8 } from "../text.ts";
+import { hex8, processWords } from "../text.ts";
 import type { ProcessMap } from "./collect.ts";
 import { type Html, number } from "./parts.ts";
 
@@ -94,7 +94,7 @@ function callMarks(calls: readonly TracedCall[], y: number, at: (tsc: number) =>
 function bar({ process, layer, from, to }: Span, y: number, at: (tsc: number) => number): string {
   const x = at(from), width = Math.max(2, at(to) - x - 2);
   const hop = process.moments.find((moment) => moment.layer === layer && moment.hop);
-  const title = `layer ${layer} of process ${process.pid}: ${number.format(from)} to ${number.format(to)}${
+  const title = `layer ${layer} of ${processWords(process)}: ${number.format(from)} to ${number.format(to)}${
     hop ? `, begins in page ${hex8(hop.va)}` : ""
   }`;
   const label = width > 14 ? `<text x="${(x + width / 2).toFixed(1)}" y="${y + 17}">${layer}</text>` : "";
@@ -112,7 +112,7 @@ export function timeline(processes: readonly ProcessMap[], calls: readonly Trace
   const lanes = processes.map((process, index) => {
     const y = TOP + index * LANE + 12;
     const own = calls.filter(({ pid }) => pid === process.pid);
-    return `<text class="row" x="0" y="${y - 3}">process ${process.pid}</text>${
+    return `<text class="row" x="0" y="${y - 3}">${processWords(process)}</text>${
       all[index].map((span) => bar(span, y, at)).join("")
     }${marks(process, y, at)}${callMarks(own, y + BAR, at)}`;
   });

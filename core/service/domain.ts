@@ -85,10 +85,11 @@ function unknownProcess(event: MonitorEvent): ProcessIdentity {
     key: event.process,
     pid: event.pid,
     parentPid: 0,
-    cr3: 0,
+    cr3: event.addressSpace ?? 0,
     name: "",
     path: "",
     commandLine: "",
     partial: true,
+    ...event.addressSpace === undefined ? {} : { anonymous: true as const },
   };
 }

@@ -206,7 +206,7 @@ export class Service {
     for (const event of batch.events) {
       if (event.process === 0 || batch.identities.has(event.process)) continue;
       const known = batch.domain.processes.get(event.process);
-      if (known && !known.identity.partial) continue;
+      if (known && (!known.identity.partial || known.identity.anonymous)) continue;
       const identity = this.#hypervisor.process(domain, event.process);
       if (identity) batch.identities.set(event.process, identity);
     }
@@ -266,7 +266,7 @@ export class Service {
    */
   #lookAtModules(domain: number, process: ProcessState, layer: number): void {
     const looks = process.looks.layer === layer ? process.looks.count : 0;
-    if (process.ended || looks >= LOOKS_A_LAYER) return;
+    if (process.ended || process.identity.anonymous || looks >= LOOKS_A_LAYER) return;
     process.looks = { layer, count: looks + 1 };
     try {
       const memory = this.#hypervisor.memory?.(domain, process.key);

@@ -80,7 +80,7 @@ export async function watch(hypervisor: Hypervisor, domain: number, options: Wat
     options.onStart?.();
     const end = await follow(service, options, started);
     watched = false;
-    await last(service, domain);
+    await last(hypervisor, service, domain);
     await service.finish();
     const report = await buildReport(service, {
       umbra: options.umbra,
@@ -112,10 +112,14 @@ function release(service: Service, domain: number): void {
 }
 
 /** Ends the watch and collects what it leaves; a domain that is gone leaves nothing. */
-async function last(service: Service, domain: number): Promise<void> {
+async function last(hypervisor: Hypervisor, service: Service, domain: number): Promise<void> {
   try {
     service.unwatch(domain);
     await service.drain();
+    const { processesRefused } = hypervisor.statistics(domain);
+    if (processesRefused > 0) {
+      service.skipped.set("processes not watched: the monitor's table was full", processesRefused);
+    }
   } catch (error) {
     if (!isGone(error)) throw error;
   }

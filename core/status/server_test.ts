@@ -21,6 +21,8 @@ function picture(text: string, more: Partial<StatusSnapshot> = {}): StatusSnapsh
     vcpuPauses: 2,
     faults: 500,
     faultsPassed: 300,
+    processesRefused: 0,
+    processesDisplaced: 0,
   };
   return {
     version: "0.1.0",

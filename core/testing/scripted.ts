@@ -142,6 +142,8 @@ export class ScriptedHypervisor implements Hypervisor {
       vcpuPauses: 0,
       faults: 0,
       faultsPassed: 0,
+      processesRefused: 0,
+      processesDisplaced: 0,
     };
   }
   onVirq(listener: () => void): () => void {

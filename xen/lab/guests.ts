@@ -17,7 +17,7 @@ const BASE = ["base_start.S", "base.c"];
 
 const EXERCISER = [...BASE, "exerciser.c", "exerciser_program.c"];
 
-/** What each guest is built from, and the linker's script. */
+/** What each guest is built from, and the linker's script; without one, a program for a guest's own kernel. */
 const GUESTS = {
   unpacker: { script: "base.ld", sources: [...BASE, "unpacker.c", "unpacker_program.S"] },
   exerciser: { script: "base.ld", sources: EXERCISER },
@@ -27,6 +27,7 @@ const GUESTS = {
     script: "processes.ld",
     sources: ["processes_start.S", "processes.c", "processes_memory.c", "processes_programs.S"],
   },
+  linux_program: { script: undefined, sources: ["linux_program.c"] },
 } as const;
 
 /** Builds one guest into a folder; returns the file's path. */
@@ -34,7 +35,8 @@ export async function buildGuest(name: keyof typeof GUESTS, folder = KEPT): Prom
   await Deno.mkdir(folder, { recursive: true });
   const output = `${folder}/${name}.elf`;
   const { script, sources } = GUESTS[name];
-  await run(["gcc", ...FLAGS.split(" "), "-T", script, ...sources, "-o", output], { cwd: SOURCES });
+  const layout = script === undefined ? [] : ["-T", script];
+  await run(["gcc", ...FLAGS.split(" "), ...layout, ...sources, "-o", output], { cwd: SOURCES });
   return output;
 }
 

@@ -6,12 +6,16 @@
  * @module
  */
 import { aptOptions } from "./apt.ts";
+import { buildGuest } from "./guests.ts";
 import { pack, type RootFile } from "./initramfs.ts";
 import { exists, KEPT, run } from "./shell.ts";
 
 const KERNEL_PACKAGE = "linux-image-686-pae";
 
-/** Processes, pipes, files, memory; each line of it goes into one sum. */
+/** The kernel's command line; a word `again=…` behind it has the work done again and again. */
+const WORDS = "console=hvc0 rdinit=/init quiet";
+
+/** Processes, pipes, files, memory, and a program that makes code; each line of it goes into one sum. */
 const INIT = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -19,15 +23,20 @@ mount -t tmpfs tmp /tmp
 work() {
   for i in 1 2 3 4 5 6 7 8; do
     dd if=/bin/busybox bs=4096 count=$((i * 20)) 2>/dev/null | gzip -c | gunzip -c | sha256sum
-    cp /bin/busybox /tmp/program && /tmp/program echo $i && rm /tmp/program
+    cp /bin/busybox /tmp/busybox && /tmp/busybox echo $i && rm /tmp/busybox
     seq $((i * 300)) | sort -r | awk '{ n += $1 * NR } END { print n }'
     (exec sh -c "echo $i | sed s/$i/done/")
+    /bin/program
   done
 }
-echo "linux: starts"
-echo "linux: sum $(work | sha256sum)"
-cat /proc/vmstat | grep -c . >/dev/null && echo "linux: done"
-poweroff -f
+echo "linux: starts at $(cut -d' ' -f1 /proc/uptime)"
+work > /tmp/work
+echo "linux: ends at $(cut -d' ' -f1 /proc/uptime)"
+echo "linux: $(grep program: /tmp/work | uniq)"
+echo "linux: sum $(sha256sum < /tmp/work)"
+echo "linux: done"
+while [ "$again" ]; do work > /tmp/work; done
+exec sleep 100000
 `;
 
 /** Downloads what is not there; returns the folder where the packages are unpacked. */
@@ -60,6 +69,7 @@ export async function linuxGuest(): Promise<readonly RootFile[]> {
     await Deno.mkdir(`${root}/${folder}`, { recursive: true });
   }
   await Deno.copyFile(`${unpacked}/bin/busybox`, `${root}/bin/busybox`);
+  await Deno.copyFile(await buildGuest("linux_program"), `${root}/bin/program`);
   await Deno.writeTextFile(`${root}/init`, INIT);
   await Deno.chmod(`${root}/init`, 0o755);
   await pack(root, initramfs);
@@ -71,7 +81,7 @@ export async function linuxGuest(): Promise<readonly RootFile[]> {
     type: '"pvh"',
     kernel: '"/lab/linux.kernel"',
     ramdisk: '"/lab/linux.cpio"',
-    extra: '"console=hvc0 rdinit=/init quiet"',
+    extra: `"${WORDS}"`,
     memory: 128,
     vcpus: 1,
     hap: 0,
@@ -83,6 +93,7 @@ export async function linuxGuest(): Promise<readonly RootFile[]> {
   return [
     { to: "/lab/linux.kernel", from: `${unpacked}/boot/${kernel}` },
     { to: "/lab/linux.cpio", from: initramfs },
+    { to: "/lab/linux.busybox", from: `${unpacked}/bin/busybox` },
     {
       to: "/lab/linux.cfg",
       text: Object.entries(settings).map(([key, value]) => `${key}=${value}\n`).join(""),

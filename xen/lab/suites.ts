@@ -120,6 +120,7 @@ export const SUITES: readonly Suite[] = [
   }),
   suite("linux", "a Linux guest of 32 bits, unwatched and watched: it comes to the same", {
     files: async () => [...await ours(), ...await linuxGuest()],
+    limit: 900,
   }),
   suite("hvm", "the exerciser as a guest with a device model", {
     of: "exerciser",

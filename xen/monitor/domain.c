@@ -159,6 +159,9 @@ int umbra_domain_watch(struct umbra_domain *domain, const struct umbra_watch *wa
     domain->state = STATE_WATCHED;
     for ( i = 0; i < vcpus; i++ )
         umbra_process_switch(domain, i);
+    /* Which spaces there are shows when they fault: all entries that were made unseen go. */
+    if ( umbra_space_unknown(domain, 0) )
+        umbra_ops->revoke_space(domain->id, 0);
     return 0;
 }
 

@@ -26,6 +26,7 @@ struct umbra_profile;
 
 /* #PF error code. */
 #define FAULT_WRITE 0x2u
+#define FAULT_USER 0x4u
 #define FAULT_FETCH 0x10u
 
 #define PAGE_MASK_LOW 0xfffu
@@ -89,11 +90,15 @@ struct umbra_allocation {
 
 struct umbra_process_record {
     uint32_t key, pid, parent, flags;
-    uint32_t cr3, object, peb;
+    uint32_t cr3, object, peb; /* object 0: nothing but the address space is known, see space.c */
     uint32_t layer, last_eip, partial_reads, turns;
     uint32_t image;   /* where its program is mapped; 0 unknown */
     bool entered;     /* the program has run */
     bool left;        /* its image holds residue */
+    bool thinned;     /* an address space that lost a page since it was last looked at */
+    uint32_t look_at, looked; /* 2 MiB to look at next, and how many were found empty in a row */
+    uint64_t seen;    /* domain->loads when it was loaded last */
+    uint64_t top[4];  /* an address space's highest table as it was seen: frame and present bit */
     uint64_t created, ended;
     uint32_t contexts;
     struct umbra_allocation context[MAX_CONTEXTS];
@@ -117,6 +122,7 @@ struct umbra_vcpu_state {
     uint32_t key;    /* watched process whose address space is loaded, or 0 */
     uint32_t owner;  /* watched process whose thread runs (another one while attached), or 0 */
     uint32_t object; /* process object of the address space, watched or not; 0 unknown */
+    bool unknown;    /* becomes a watched space when a program runs in it */
     bool held;
 };
 
@@ -142,6 +148,7 @@ struct umbra_domain {
     uint32_t id;
     enum umbra_state state;
     const struct umbra_profile *profile;
+    bool recognised; /* the profile's structures were found once */
 
     /* Settings. */
     uint32_t policy, coalesce_after, layer_cap, virq_events, frame_cap, spill_cap, rules;
@@ -153,6 +160,9 @@ struct umbra_domain {
     struct umbra_process_record *process[MAX_PROCESSES];
     struct umbra_process_record candidate; /* the process being looked at: too big for a small stack */
     uint32_t next_key;
+    uint64_t loads;        /* of CR3 */
+    bool thinned;          /* some process is */
+    uint32_t look_process; /* place in the table at which the next look begins */
 
     /* Frame table. */
     uint32_t *bucket;
@@ -223,6 +233,8 @@ uint64_t umbra_hash(const uint8_t *page);
 int umbra_read_physical(struct umbra_domain *domain, uint64_t address, void *buffer, uint32_t length);
 int umbra_read_virtual(struct umbra_domain *domain, uint32_t cr3, uint32_t va, void *buffer, uint32_t length);
 bool umbra_read_u32(struct umbra_domain *domain, uint32_t cr3, uint32_t va, uint32_t *value);
+/* Something is mapped there, out of the user's reach. */
+bool umbra_is_supervisor(struct umbra_domain *domain, uint32_t cr3, uint32_t va);
 
 /* Goes through the present user pages of an address space in the order of their addresses. */
 struct umbra_walk {
@@ -230,6 +242,7 @@ struct umbra_walk {
     uint32_t va, end; /* next address to look at, and the first one not to */
     uint32_t table_va; /* 2 MiB whose entries are in domain->table, or 1 when none */
     bool large;
+    bool addresses_only; /* set by who needs no mfn: finding it costs more than all else */
     uint64_t large_entry;
     /* Result. */
     uint32_t page_va, gfn, mfn;
@@ -245,6 +258,8 @@ struct umbra_allocation umbra_allocation_find(struct umbra_domain *domain,
 /* rules.c */
 bool umbra_rules_match(struct umbra_domain *domain, const struct umbra_process_record *process);
 bool umbra_rules_need_path(const struct umbra_domain *domain);
+/* One of them is for all user processes. */
+bool umbra_rules_all(const struct umbra_domain *domain);
 bool umbra_rule_valid(const struct umbra_rule *rule);
 
 /* process.c */
@@ -259,9 +274,32 @@ bool umbra_process_exiting(struct umbra_domain *domain, const struct umbra_proce
 /* Captures its residue and ends it; access may be null. */
 void umbra_process_end(struct umbra_domain *domain, struct umbra_process_record *process, uint32_t vcpu,
                        const struct umbra_access *access);
+/* Records it as a process to watch from now on; null, and counted, when there is no place. */
+struct umbra_process_record *umbra_process_add(struct umbra_domain *domain, uint32_t vcpu,
+                                               const struct umbra_process_record *candidate);
 uint32_t umbra_process_thread(struct umbra_domain *domain, uint32_t vcpu);
 void umbra_process_refresh(struct umbra_domain *domain, struct umbra_process_record *process);
 void umbra_processes_close(struct umbra_domain *domain);
+
+/* space.c */
+/* First address that is no user's, as far as the domain's kernel is known. */
+uint32_t umbra_user_end(const struct umbra_domain *domain);
+/* The access was made by a program, not by the kernel for it. */
+bool umbra_in_user(const struct umbra_domain *domain, const struct umbra_access *access);
+/* What runs now, of which no process object is known, is to be watched when it has a program. */
+bool umbra_space_unknown(const struct umbra_domain *domain, uint32_t object);
+/* The first access that a program makes in the vCPU's address space, an unknown one: it is watched from now on. */
+void umbra_space_touched(struct umbra_domain *domain, uint32_t vcpu);
+/* Its highest table leads where it did. */
+bool umbra_space_same(struct umbra_domain *domain, struct umbra_process_record *process);
+/* A mapping of the frame went: if it was the one of a space that wrote it, what was written is captured. */
+void umbra_space_lost(struct umbra_domain *domain, struct umbra_frame *frame, const struct umbra_access *access);
+/* Ends spaces without user pages, among those that lost some; a bounded number of them. */
+void umbra_spaces_look(struct umbra_domain *domain, uint32_t vcpu);
+/* Ends all spaces: the domain's processes are known. */
+void umbra_spaces_close(struct umbra_domain *domain, uint32_t vcpu);
+/* The place of the space that was not loaded for longest, and is not now; null when there is none. */
+struct umbra_process_record **umbra_space_longest_unseen(struct umbra_domain *domain);
 
 /* layers.c */
 struct umbra_event umbra_event_start(struct umbra_domain *domain, const struct umbra_process_record *process,

@@ -17,6 +17,7 @@ struct umbra_event umbra_event_start(struct umbra_domain *domain, const struct u
     event.vcpu = vcpu;
     event.process = process->key;
     event.pid = process->pid;
+    event.address_space = process->object ? 0 : process->cr3;
     if ( domain->vcpu[vcpu].cr3 == process->cr3 )
         event.tid = umbra_process_thread(domain, vcpu);
     event.layer = process->layer;
@@ -84,9 +85,10 @@ static bool pass(struct umbra_domain *domain, struct umbra_process_record *proce
                  uint32_t *room)
 {
     struct umbra_walk walk;
-    uint32_t base = (uint32_t)event->allocation_base;
+    uint32_t base = (uint32_t)event->allocation_base, end = base + (uint32_t)event->allocation_size;
 
-    umbra_walk_start(&walk, process->cr3, base, base + (uint32_t)event->allocation_size);
+    /* The last page of all ends where numbers do. */
+    umbra_walk_start(&walk, process->cr3, base, end < base ? 0xffffffffu : end);
     while ( umbra_walk_next(domain, &walk) )
     {
         struct umbra_frame *frame = umbra_frame_find(domain, walk.mfn);
@@ -189,6 +191,32 @@ static void capture_leaving(struct umbra_domain *domain, struct umbra_process_re
 }
 
 /*
+ * The residue of an address space of which nothing else is known, by the frames that it wrote: going through tables
+ * that a guest may have filled as it likes would cost more. *at is a place in the table of frames.
+ */
+static bool capture_owned(struct umbra_domain *domain, struct umbra_process_record *process,
+                          struct umbra_event *event, uint32_t *at, bool may_spill)
+{
+    struct umbra_frame *frame;
+    uint32_t before = *at;
+
+    for ( ; (frame = umbra_frame_next(domain, at)) != NULL; before = *at )
+    {
+        if ( frame->owner_key != process->key || (frame->flags & (FRAME_DIRTY | FRAME_ORPHAN)) != FRAME_DIRTY )
+            continue;
+        if ( !may_spill && !umbra_ring_room(domain) )
+        {
+            *at = before;
+            return false;
+        }
+        event->va = frame->owner_va;
+        event->gfn = frame->owner_gfn;
+        umbra_capture(domain, process, event, frame, frame->mfn);
+    }
+    return true;
+}
+
+/*
  * What a process that ends has written and its tables do not lead to any more: the guest's kernel may have cleared
  * entries before the hypervisor could notice.
  */
@@ -220,6 +248,8 @@ bool umbra_residue_capture(struct umbra_domain *domain, struct umbra_process_rec
     struct umbra_walk walk;
 
     event.layer++;
+    if ( !process->object )
+        return capture_owned(domain, process, &event, va, may_spill);
     if ( access && access->mfn < UMBRA_NO_FRAME && !(access->flags & UMBRA_ACCESS_NO_VA) )
         capture_leaving(domain, process, &event, access);
     umbra_walk_start(&walk, process->cr3, *va, domain->profile->kernel_base);

@@ -60,7 +60,13 @@ static void mark_written(struct umbra_domain *domain, struct umbra_frame *frame,
 
 static bool is_kernel(const struct umbra_domain *domain, const struct umbra_access *access)
 {
-    return !(access->flags & UMBRA_ACCESS_NO_VA) && access->va >= domain->profile->kernel_base;
+    return !(access->flags & UMBRA_ACCESS_NO_VA) && access->va >= umbra_user_end(domain);
+}
+
+/* Who writes, for mark_written: an address of a kernel that is not known is told by its value no more. */
+static uint32_t writer_eip(const struct umbra_domain *domain, const struct umbra_access *access)
+{
+    return domain->recognised || umbra_in_user(domain, access) ? access->eip : 0;
 }
 
 /* A mapping outside user space of a frame that is tracked. */
@@ -70,7 +76,7 @@ static void kernel_mapping(struct umbra_domain *domain, const struct umbra_vcpu_
     if ( !(access->sl1e_new & PTE_WRITE) )
         return;
     if ( access->error_code & FAULT_WRITE )
-        mark_written(domain, frame, access->eip, state->owner);
+        mark_written(domain, frame, writer_eip(domain, access), state->owner);
     else if ( !(frame->flags & FRAME_DIRTY) && !umbra_had(access, PTE_WRITE) )
         access->sl1e_new &= ~PTE_WRITE;
     else
@@ -86,7 +92,7 @@ static void write_fault(struct umbra_domain *domain, const struct umbra_vcpu_sta
     access->sl1e_new |= PTE_NX;
     if ( !frame )
         return;
-    mark_written(domain, frame, access->eip, writer);
+    mark_written(domain, frame, writer_eip(domain, access), writer);
     if ( process )
         umbra_frame_owned(frame, process, (uint32_t)access->va, (uint32_t)access->gfn);
     /* Written by somebody unwatched and in no watched process's hands: no longer of interest. */
@@ -106,6 +112,8 @@ int umbra_fault(struct umbra_access *access)
         return 0;
     state = &domain->vcpu[access->vcpu];
     domain->statistics.faults++;
+    if ( state->unknown && (access->sl1e_new & PTE_PRESENT) && (access->error_code & FAULT_USER) )
+        umbra_space_touched(domain, access->vcpu);
     frame = umbra_frame_find(domain, (uint32_t)access->mfn);
     if ( !(access->sl1e_new & PTE_PRESENT) || (!frame && !state->key && !state->owner) )
     {
@@ -130,7 +138,7 @@ int umbra_fault(struct umbra_access *access)
         /* A thread of a watched process, attached: it runs nothing there. */
         return 0;
     }
-    if ( process && access->eip < domain->profile->kernel_base )
+    if ( process && umbra_in_user(domain, access) )
         process->last_eip = access->eip;
     if ( (access->error_code & FAULT_WRITE) && (access->sl1e_new & PTE_WRITE) )
         write_fault(domain, state, process, access);
@@ -183,10 +191,14 @@ void umbra_entry_removed(struct umbra_access *access)
     if ( process && umbra_process_exiting(domain, process) )
     {
         umbra_process_end(domain, process, access->vcpu, access);
+        process = NULL;
         frame = umbra_frame_find(domain, (uint32_t)access->mfn);
     }
+    if ( process && !process->object )
+        process->thinned = domain->thinned = true;
     if ( !frame )
         return;
+    umbra_space_lost(domain, frame, access);
     if ( !frame->writer_key && !(frame->flags & FRAME_DIRTY) )
     {
         umbra_frame_drop(domain, frame);

@@ -29,6 +29,8 @@ static uint32_t current_thread(struct umbra_domain *domain, uint32_t vcpu, uint3
 
     if ( umbra_read_virtual(domain, cr3, gdt + profile->gdt_kpcr * 8, descriptor, 8) ||
          segment_base(descriptor) < profile->kernel_base ||
+         /* In another guest this entry may be a program's own. */
+         (!domain->recognised && !umbra_is_supervisor(domain, cr3, segment_base(descriptor))) ||
          !umbra_read_u32(domain, cr3, segment_base(descriptor) + profile->pcr_thread, &thread) ||
          thread < profile->kernel_base )
         return 0;
@@ -37,7 +39,8 @@ static uint32_t current_thread(struct umbra_domain *domain, uint32_t vcpu, uint3
 
 uint32_t umbra_process_thread(struct umbra_domain *domain, uint32_t vcpu)
 {
-    uint32_t id = 0, cr3 = domain->vcpu[vcpu].cr3, thread = current_thread(domain, vcpu, cr3);
+    uint32_t id = 0, cr3 = domain->vcpu[vcpu].cr3;
+    uint32_t thread = domain->recognised ? current_thread(domain, vcpu, cr3) : 0;
 
     if ( thread )
         umbra_read_u32(domain, cr3, thread + domain->profile->thread_cid + 4, &id);
@@ -89,6 +92,11 @@ static struct identity identify(struct umbra_domain *domain, uint32_t vcpu)
         found.object = found.owner;
     else
         found.object = search_list(domain, attached, found.cr3);
+    if ( !domain->recognised )
+        domain->recognised = found.object && umbra_is_supervisor(domain, found.cr3, found.object) &&
+                             umbra_is_supervisor(domain, found.cr3, thread);
+    if ( !domain->recognised )
+        found.object = found.owner = 0;
     if ( found.owner < profile->kernel_base )
         found.owner = found.object;
     return found;
@@ -156,7 +164,8 @@ static void read_object(struct umbra_domain *domain, struct umbra_process_record
 
 void umbra_process_refresh(struct umbra_domain *domain, struct umbra_process_record *process)
 {
-    if ( !(process->flags & UMBRA_FLAG_PROCESS_PARTIAL) || (process->flags & UMBRA_FLAG_PROCESS_ENDED) ||
+    if ( !process->object || !(process->flags & UMBRA_FLAG_PROCESS_PARTIAL) ||
+         (process->flags & UMBRA_FLAG_PROCESS_ENDED) ||
          process->partial_reads >= MAX_PARTIAL_READS )
         return;
     process->partial_reads++;
@@ -216,8 +225,11 @@ static bool child_of_watched(const struct umbra_domain *domain, const struct umb
     return false;
 }
 
-/* A place in the table: a free one, else that of the process which ended first; null when all live. */
-static struct umbra_process_record **place_for(struct umbra_domain *domain)
+/*
+ * A place in the table: a free one, else that of the process which ended first, else that of a space which gives way;
+ * null when all are processes that live.
+ */
+static struct umbra_process_record **place_for(struct umbra_domain *domain, uint32_t vcpu)
 {
     struct umbra_process_record **oldest = NULL;
     uint32_t i;
@@ -231,6 +243,14 @@ static struct umbra_process_record **place_for(struct umbra_domain *domain)
         if ( (process->flags & UMBRA_FLAG_PROCESS_ENDED) && (!oldest || process->key < (*oldest)->key) )
             oldest = &domain->process[i];
     }
+    if ( oldest )
+        return oldest;
+    oldest = umbra_space_longest_unseen(domain);
+    if ( oldest )
+    {
+        domain->statistics.processes_displaced++;
+        umbra_process_end(domain, *oldest, vcpu, NULL);
+    }
     return oldest;
 }
 
@@ -242,10 +262,10 @@ static void announce(struct umbra_domain *domain, struct umbra_process_record *p
     umbra_ring_put(domain, &event, NULL);
 }
 
-static struct umbra_process_record *add(struct umbra_domain *domain, uint32_t vcpu,
-                                        const struct umbra_process_record *candidate)
+struct umbra_process_record *umbra_process_add(struct umbra_domain *domain, uint32_t vcpu,
+                                               const struct umbra_process_record *candidate)
 {
-    struct umbra_process_record **place = place_for(domain);
+    struct umbra_process_record **place = place_for(domain, vcpu);
     uint32_t i;
 
     if ( place && !*place )
@@ -288,13 +308,15 @@ bool umbra_process_exiting(struct umbra_domain *domain, const struct umbra_proce
 {
     uint32_t flags;
 
-    return umbra_read_u32(domain, process->cr3, process->object + domain->profile->process_flags, &flags) &&
+    return process->object &&
+           umbra_read_u32(domain, process->cr3, process->object + domain->profile->process_flags, &flags) &&
            (flags & domain->profile->flag_exiting);
 }
 
 bool umbra_process_stands(struct umbra_domain *domain, const struct umbra_process_record *process)
 {
-    return has_space(domain, process->object, process->cr3) && !umbra_process_exiting(domain, process);
+    return !process->object ||
+           (has_space(domain, process->object, process->cr3) && !umbra_process_exiting(domain, process));
 }
 
 void umbra_process_end(struct umbra_domain *domain, struct umbra_process_record *process, uint32_t vcpu,
@@ -304,15 +326,19 @@ void umbra_process_end(struct umbra_domain *domain, struct umbra_process_record 
 
     umbra_coalesce_flush(domain, process->key, UMBRA_NO_FRAME);
     umbra_residue_capture(domain, process, vcpu, &va, true, access);
-    umbra_read_virtual(domain, process->cr3, process->object + domain->profile->process_exited, &process->ended,
-                       8);
+    if ( process->object )
+        umbra_read_virtual(domain, process->cr3, process->object + domain->profile->process_exited,
+                           &process->ended, 8);
     process->flags |= UMBRA_FLAG_PROCESS_ENDED;
     domain->statistics.processes--;
     announce(domain, process, vcpu, UMBRA_EVENT_PROCESS_END);
     for ( i = 0; i < MAX_VCPUS; i++ )
     {
         if ( domain->vcpu[i].key == process->key )
+        {
             domain->vcpu[i].key = 0;
+            domain->vcpu[i].unknown = umbra_space_unknown(domain, process->object);
+        }
         if ( domain->vcpu[i].owner == process->key )
             domain->vcpu[i].owner = 0;
     }
@@ -334,6 +360,11 @@ static struct umbra_process_record *resolve(struct umbra_domain *domain, uint32_
         umbra_process_end(domain, known, vcpu, NULL);
         known = NULL;
     }
+    if ( known && !known->object && !umbra_space_same(domain, known) )
+    {
+        umbra_process_end(domain, known, vcpu, NULL);
+        known = NULL;
+    }
     if ( !known && identity->object && !umbra_process_exiting(domain, candidate) )
     {
         if ( umbra_rules_need_path(domain) )
@@ -341,7 +372,7 @@ static struct umbra_process_record *resolve(struct umbra_domain *domain, uint32_
         if ( umbra_rules_match(domain, candidate) || child_of_watched(domain, candidate) )
         {
             read_parameters(domain, candidate);
-            known = add(domain, vcpu, candidate);
+            known = umbra_process_add(domain, vcpu, candidate);
         }
     }
     return known;
@@ -350,9 +381,15 @@ static struct umbra_process_record *resolve(struct umbra_domain *domain, uint32_
 void umbra_process_switch(struct umbra_domain *domain, uint32_t vcpu)
 {
     struct umbra_vcpu_state *state = &domain->vcpu[vcpu];
-    struct umbra_process_record *left = umbra_process_live(domain, state->key), *process, *owner;
+    struct umbra_process_record *left, *process, *owner;
+    bool recognised = domain->recognised;
     struct identity identity = identify(domain, vcpu);
 
+    domain->loads++;
+    if ( recognised != domain->recognised )
+        umbra_spaces_close(domain, vcpu);
+    umbra_spaces_look(domain, vcpu);
+    left = umbra_process_live(domain, state->key);
     if ( left && left->cr3 != identity.cr3 && umbra_process_exiting(domain, left) )
         umbra_process_end(domain, left, vcpu, NULL);
     state->cr3 = identity.cr3;
@@ -362,8 +399,10 @@ void umbra_process_switch(struct umbra_domain *domain, uint32_t vcpu)
     if ( process )
     {
         umbra_process_refresh(domain, process);
+        process->seen = domain->loads;
         state->key = process->key;
     }
+    state->unknown = !process && umbra_space_unknown(domain, identity.object);
     if ( identity.owner == identity.object )
         state->owner = state->key;
     else
@@ -383,7 +422,7 @@ struct umbra_process_record *umbra_process_inject(struct umbra_domain *domain, u
     if ( !state->object )
         return NULL;
     describe(domain, state->object, state->cr3, true, &domain->candidate);
-    return add(domain, vcpu, &domain->candidate);
+    return umbra_process_add(domain, vcpu, &domain->candidate);
 }
 
 void umbra_processes_close(struct umbra_domain *domain)

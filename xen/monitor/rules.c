@@ -154,6 +154,16 @@ bool umbra_rules_need_path(const struct umbra_domain *domain)
     return false;
 }
 
+bool umbra_rules_all(const struct umbra_domain *domain)
+{
+    uint32_t i;
+
+    for ( i = 0; i < domain->rules; i++ )
+        if ( domain->rule[i].kind == UMBRA_RULE_ALL )
+            return true;
+    return false;
+}
+
 bool umbra_rule_valid(const struct umbra_rule *rule)
 {
     uint32_t length = length_of(rule->pattern, UMBRA_PATTERN_BYTES);

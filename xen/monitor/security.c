@@ -208,8 +208,8 @@ static long do_read(struct umbra_domain *domain, uint64_t argument)
 
     if ( rc )
         return rc;
-    if ( read.length > UMBRA_COPY_PAGES * UMBRA_PAGE_SIZE || read.address >= domain->profile->kernel_base ||
-         read.length > domain->profile->kernel_base - read.address )
+    if ( read.length > UMBRA_COPY_PAGES * UMBRA_PAGE_SIZE || read.address >= umbra_user_end(domain) ||
+         read.length > umbra_user_end(domain) - read.address )
         return -UMBRA_EINVAL;
     process = umbra_process_live(domain, read.key);
     if ( domain->state != STATE_WATCHED || !process || !umbra_process_stands(domain, process) )

@@ -55,7 +55,7 @@ static uint32_t origin_of(const struct umbra_domain *domain, const struct umbra_
 {
     if ( process->last_eip && PAGE_OF(process->last_eip) != page )
         return process->last_eip;
-    if ( !process->last_eip || frame->writer_eip < domain->profile->kernel_base )
+    if ( !process->last_eip || (frame->writer_eip && frame->writer_eip < umbra_user_end(domain)) )
         return frame->writer_eip;
     return process->last_eip;
 }

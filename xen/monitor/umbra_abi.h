@@ -9,7 +9,7 @@
 #include <stdint.h>
 #endif
 
-#define UMBRA_ABI_VERSION 1
+#define UMBRA_ABI_VERSION 2
 
 #define UMBRA_COMMAND_INFO 0
 #define UMBRA_COMMAND_WATCH 1
@@ -112,7 +112,7 @@ struct umbra_event {
     uint32_t ebp;                      /*  176 */
     uint32_t esi;                      /*  180 */
     uint32_t edi;                      /*  184 */
-    uint32_t reserved;                 /*  188 */
+    uint32_t address_space;            /*  188  CR3 of a process of which nothing else is known; else 0 */
 };
 _Static_assert(sizeof(struct umbra_event) == 192, "umbra_event");
 
@@ -183,7 +183,7 @@ struct umbra_process {
     uint32_t parent_pid;               /*   20 */
     uint64_t cr3;                      /*   24 */
     uint64_t create_time;              /*   32 */
-    uint64_t object;                   /*   40  address of the guest's process object */
+    uint64_t object;                   /*   40  address of the guest's process object; 0: nothing but the address space is known */
     char name[16];                     /*   48 */
     uint32_t path_units;               /*   64 */
     uint32_t command_line_units;       /*   68 */
@@ -235,8 +235,9 @@ struct umbra_statistics {
     uint64_t waiting_pages;            /*  128 */
     uint64_t spilled_pages;            /*  136  captured, waiting for room in the ring */
     uint64_t last_sequence;            /*  144  of the newest event */
+    uint64_t processes_displaced;      /*  152  address spaces that lived and made room for others: table full */
 };
-_Static_assert(sizeof(struct umbra_statistics) == 152, "umbra_statistics");
+_Static_assert(sizeof(struct umbra_statistics) == 160, "umbra_statistics");
 
 /* Argument of read: user memory of a watched process that lives, as it is now; the result is the number of bytes up to the first page that is not there. */
 struct umbra_read {

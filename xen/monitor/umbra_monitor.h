@@ -79,8 +79,8 @@ struct umbra_ops {
     /* Every shadow mapping of the frame is removed: the next access of any kind faults. TLBs flushed. */
     void (*revoke_mappings)(uint32_t domain, uint32_t mfn);
     /*
-     * Every shadow mapping of user pages (va < 0x80000000) of the address space is removed, so that the next
-     * access to each faults. cr3 as the guest loads it; 0: of every address space of the domain. TLBs flushed.
+     * Every shadow mapping of user pages (U/S set in the guest's entries) of the address space is removed, so that
+     * the next access to each faults. cr3 as the guest loads it; 0: of every address space of the domain. TLBs flushed.
      */
     void (*revoke_space)(uint32_t domain, uint32_t cr3);
     /* Stops a vCPU at its next chance, and lets it go on. Holding a held one, or releasing a free one, is good. */

@@ -49,10 +49,11 @@ static struct umbra_allocation from_tables(struct umbra_domain *domain,
     uint32_t low = page > MAX_RUN_PAGES << 12 ? page - (MAX_RUN_PAGES << 12) : 0;
     uint32_t high = page + (MAX_RUN_PAGES << 12);
 
-    if ( high < page || high > domain->profile->kernel_base )
-        high = domain->profile->kernel_base;
+    if ( high < page || high > umbra_user_end(domain) )
+        high = umbra_user_end(domain);
     first = expected = low;
     umbra_walk_start(&walk, process->cr3, low, high);
+    walk.addresses_only = true;
     while ( umbra_walk_next(domain, &walk) )
     {
         if ( walk.page_va != expected )

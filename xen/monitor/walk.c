@@ -97,6 +97,13 @@ bool umbra_read_u32(struct umbra_domain *domain, uint32_t cr3, uint32_t va, uint
     return umbra_read_virtual(domain, cr3, va, value, 4) == 0;
 }
 
+bool umbra_is_supervisor(struct umbra_domain *domain, uint32_t cr3, uint32_t va)
+{
+    uint64_t leaf = leaf_entry(domain, cr3, va);
+
+    return leaf && !(leaf & directory_entry(domain, cr3, va) & PTE_USER);
+}
+
 void umbra_walk_start(struct umbra_walk *walk, uint32_t cr3, uint32_t va, uint32_t end)
 {
     memset(walk, 0, sizeof(*walk));
@@ -140,6 +147,8 @@ bool umbra_walk_next(struct umbra_domain *domain, struct umbra_walk *walk)
             continue;
         }
         walk->va = va + UMBRA_PAGE_SIZE;
+        if ( !walk->va )
+            walk->end = 0;
         if ( walk->large )
             entry = part_of_large(walk->large_entry, va);
         else
@@ -147,9 +156,13 @@ bool umbra_walk_next(struct umbra_domain *domain, struct umbra_walk *walk)
         if ( (entry & (PTE_PRESENT | PTE_USER)) != (PTE_PRESENT | PTE_USER) ||
              (entry & PTE_FRAME) >> 12 >= UMBRA_NO_FRAME )
             continue;
-        mfn = umbra_ops->gfn_to_mfn(domain->id, (uint32_t)((entry & PTE_FRAME) >> 12));
-        if ( mfn == UMBRA_NO_FRAME )
-            continue;
+        mfn = UMBRA_NO_FRAME;
+        if ( !walk->addresses_only )
+        {
+            mfn = umbra_ops->gfn_to_mfn(domain->id, (uint32_t)((entry & PTE_FRAME) >> 12));
+            if ( mfn == UMBRA_NO_FRAME )
+                continue;
+        }
         walk->page_va = va;
         walk->entry = entry;
         walk->gfn = (uint32_t)((entry & PTE_FRAME) >> 12);

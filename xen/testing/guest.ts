@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A little guest for tests of the monitor: physical memory with real PAE tables and Windows structures in it,
- * a shadow of a few maps, and the monitor's own module around which all of it is put. It executes nothing;
+ * A little guest for tests of the monitor: physical memory with real PAE tables and Windows structures in it (or, as
+ * another system has it, none, and the kernel at 3 GiB), a shadow of a few maps, and the monitor's own module around which all of it is put. It executes nothing;
  * a test says which accesses the guest makes.
  *
  * @module
@@ -11,7 +11,7 @@ import type { HypercallBuffer, HypercallTransport } from "../transport.ts";
 
 export const PRESENT = 1n, WRITE = 2n, USER = 4n, NX = 1n << 63n;
 const FRAME = 0x000f_ffff_ffff_f000n;
-const PAGE = 4096, KERNEL = 0x8000_0000;
+const PAGE = 4096, GIB = 0x4000_0000;
 /** Machine frames are guest frames shifted, so that confusing the two is found out. */
 const SHIFT = 0x1000;
 const DOM0_BASE = 0x1_0000_0000;
@@ -48,7 +48,7 @@ interface Exports {
 /** The monitor's module, compiled once. */
 let compiled: WebAssembly.Module | undefined;
 
-/** The guest, domain 1 with one vCPU. */
+/** The guest, domain 1 with one vCPU or two. */
 export class TestGuest {
   readonly memory: Uint8Array;
   readonly view: DataView;
@@ -59,28 +59,36 @@ export class TestGuest {
   tsc = 1000;
   held = false;
   virqs = 0;
+  /** How often the monitor read from a frame. */
+  frameReads = 0;
   /** Who makes hypercalls. */
   caller = 0;
-  cr3 = 0;
+  vcpus = 1;
+  /** The one that does what the test says next. */
+  vcpu = 0;
+  readonly #cr3s = [0, 0];
   exports!: Exports;
   readonly transport: HypercallTransport;
   #nextFrame = 1;
   #dom0At = 0;
-  #kernelAt = KERNEL;
+  /** First address of the kernel. */
+  readonly kernelBase: number;
+  #kernelAt: number;
   #kernelDirectory = 0;
   #gdt = 0;
   #kpcr = 0;
   #processes: Process[] = [];
   #listeners = new Set<() => void>();
 
-  constructor(frames = 4096) {
+  /** @param windows false: without Windows' structures. */
+  constructor(frames = 4096, windows = true) {
+    this.kernelBase = this.#kernelAt = windows ? 0x8000_0000 : 0xc000_0000;
     this.memory = new Uint8Array(frames * PAGE);
     this.view = new DataView(this.memory.buffer);
     this.#kernelDirectory = this.frame();
     this.#gdt = this.kernel(64);
     this.#kpcr = this.kernel(PAGE);
-    this.#descriptor(6, this.#kpcr);
-    this.#descriptor(7, 0x7ffd_e000);
+    if (windows) this.structures(true);
     this.exports = this.#instantiate();
     this.exports.umbra_init();
     this.exports.umbra_domain_create(this.domain);
@@ -94,6 +102,20 @@ export class TestGuest {
       },
       close: () => {},
     };
+  }
+
+  /** Makes the way to Windows' structures readable, or not. */
+  structures(readable: boolean): void {
+    this.descriptor(6, readable ? this.#kpcr : 0);
+    this.descriptor(7, readable ? 0x7ffd_e000 : 0);
+  }
+
+  get cr3(): number {
+    return this.#cr3s[this.vcpu];
+  }
+
+  set cr3(value: number) {
+    this.#cr3s[this.vcpu] = value;
   }
 
   hypercall(command: number, argument: bigint, caller = this.caller): number {
@@ -125,17 +147,22 @@ export class TestGuest {
     return address;
   }
 
+  /** An address space in which nothing is mapped but the kernel, and of which no structure tells. */
+  space(cr3 = this.frame() * PAGE): Process {
+    for (let i = 0; i < 4; i++) {
+      const directory = i === this.kernelBase / GIB ? this.#kernelDirectory : this.frame();
+      this.view.setBigUint64(cr3 + i * 8, BigInt(directory * PAGE) | PRESENT, true);
+    }
+    return { pid: 0, cr3, object: 0, thread: 0, vads: [] };
+  }
+
   /** A process with PEB and parameters; not running yet. */
   process(
     pid: number,
     name: string,
     options: { parent?: number; path?: string; created?: bigint } = {},
   ): Process {
-    const cr3 = this.frame() * PAGE;
-    for (let i = 0; i < 4; i++) {
-      const directory = i === 2 ? this.#kernelDirectory : this.frame();
-      this.view.setBigUint64(cr3 + i * 8, BigInt(directory * PAGE) | PRESENT, true);
-    }
+    const { cr3 } = this.space();
     const object = this.kernel(0x2c0), thread = this.kernel(0x280);
     const process: Process = { pid, cr3, object, thread, vads: [] };
     this.poke(cr3, object + 0x18, cr3);
@@ -222,17 +249,27 @@ export class TestGuest {
   }
 
   #removed(process: Process, va: number, gl1eOld: bigint): void {
-    this.#fill({ va, entry: 0n, old: this.#space(process.cr3).get(va) ?? 0n, gl1eOld });
+    // Where another address space is loaded, only the table is known.
+    const flags = process.cr3 === this.cr3 ? 0 : 3;
+    this.#fill({
+      va: flags ? 0 : va,
+      entry: 0n,
+      old: this.#space(process.cr3).get(va) ?? 0n,
+      gl1eOld,
+      flags,
+    });
     this.exports.umbra_entry_removed(this.#exchange);
     this.#space(process.cr3).delete(va);
   }
 
   /** Loads CR3 for a process; `owner` is the process whose thread runs, when it is attached. */
   switchTo(process: Process, owner: Process = process): void {
-    this.poke(process.cr3, this.#kpcr + 0x124, owner.thread);
-    this.poke(process.cr3, owner.thread + 0x50, process.object);
+    if (owner.thread) {
+      this.poke(process.cr3, this.#kpcr + 0x124, owner.thread);
+      this.poke(process.cr3, owner.thread + 0x50, process.object);
+    }
     this.cr3 = process.cr3;
-    this.exports.umbra_cr3_loaded(this.domain, 0);
+    this.exports.umbra_cr3_loaded(this.domain, this.vcpu);
   }
 
   /**
@@ -240,9 +277,11 @@ export class TestGuest {
    * next, or all before it sees the first, as when the table is out of sync.
    */
   exit(process: Process, atOnce = false): void {
-    const flags = this.peek(process.cr3, process.object + 0x270);
-    this.poke(process.cr3, process.object + 0x270, flags | 4);
-    this.poke(process.cr3, process.object + 0xa8, 99);
+    if (process.object) {
+      const flags = this.peek(process.cr3, process.object + 0x270);
+      this.poke(process.cr3, process.object + 0x270, flags | 4);
+      this.poke(process.cr3, process.object + 0xa8, 99);
+    }
     const pages = this.pages(process);
     if (atOnce) {
       const old = pages.map((va) => this.#clear(process, va));
@@ -253,14 +292,14 @@ export class TestGuest {
   /** Present user pages of a process. */
   pages(process: Process): number[] {
     const found: number[] = [];
-    for (const top of [0, 1]) {
+    for (let top = 0; top * GIB < this.kernelBase; top++) {
       const directory = Number(this.view.getBigUint64(process.cr3 + top * 8, true) & FRAME);
       for (let i = 0; i < 512; i++) {
         const table = this.view.getBigUint64(directory + i * 8, true);
         if (!(table & PRESENT)) continue;
         for (let j = 0; j < 512; j++) {
           if (this.view.getBigUint64(Number(table & FRAME) + j * 8, true) & PRESENT) {
-            found.push(top * 0x4000_0000 + i * 0x20_0000 + j * PAGE);
+            found.push(top * GIB + i * 0x20_0000 + j * PAGE);
           }
         }
       }
@@ -298,7 +337,7 @@ export class TestGuest {
       throw new Error(`Cannot ${kind} 0x${va.toString(16)}: the guest's own tables refuse`);
     }
     const code = (shadow === undefined ? 0 : 1) | (kind === "write" ? 2 : 0) | (kind === "fetch" ? 16 : 0) |
-      (eip < KERNEL ? 4 : 0);
+      (eip < this.kernelBase ? 4 : 0);
     this.#fill({ va, entry, old: shadow ?? 0n, shadow: this.#toShadow(entry), code, eip });
     if (this.exports.umbra_fault(this.#exchange)) return false;
     const narrowed = this.#result();
@@ -357,7 +396,8 @@ export class TestGuest {
     return space;
   }
 
-  #descriptor(index: number, base: number): void {
+  /** Writes a segment's descriptor into the GDT. */
+  descriptor(index: number, base: number): void {
     const at = this.#gdt + index * 8, physical = this.#kernelPhysical(at);
     this.memory.set(
       [0xff, 0xff, base & 255, base >>> 8 & 255, base >>> 16 & 255, 0x93, 0xcf, base >>> 24],
@@ -374,7 +414,7 @@ export class TestGuest {
   }
 
   #entryAt(cr3: number, va: number): number {
-    const top = this.view.getBigUint64(cr3 + Math.floor(va / 0x4000_0000) * 8, true);
+    const top = this.view.getBigUint64(cr3 + Math.floor(va / GIB) * 8, true);
     return this.#leaf(Number((top & FRAME) >> 12n), va);
   }
 
@@ -405,13 +445,16 @@ export class TestGuest {
       code?: number;
       eip?: number;
       gl1eOld?: bigint;
+      flags?: number;
     },
   ): void {
     const view = new DataView(this.exports.memory.buffer, this.#exchange, 128);
     for (let i = 0; i < 128; i += 4) view.setUint32(i, 0, true);
     const frame = (access.shadow === undefined ? access.gl1eOld ?? 0n : access.entry) & FRAME;
     view.setUint32(0, this.domain, true);
+    view.setUint32(4, this.vcpu, true);
     view.setUint32(8, access.code ?? 0, true);
+    view.setUint32(12, access.flags ?? 0, true);
     view.setBigUint64(16, BigInt(access.va), true);
     view.setBigUint64(24, access.entry, true);
     view.setBigUint64(32, access.old, true);
@@ -447,13 +490,14 @@ export class TestGuest {
     const env = {
       read_frame: (_domain: number, mfn: number, offset: number, buffer: number, length: number) => {
         const gfn = (mfn >>> 0) - SHIFT;
+        this.frameReads++;
         if (gfn < 0 || gfn >= frames || offset + length > PAGE) return -22;
         monitor(buffer, length).set(this.memory.subarray(gfn * PAGE + offset, gfn * PAGE + offset + length));
         return 0;
       },
       gfn_to_mfn: (_domain: number, gfn: number) => gfn >>> 0 < frames ? gfn + SHIFT : -1,
-      vcpu_count: () => 1,
-      vcpu_cr3: () => this.cr3,
+      vcpu_count: () => this.vcpus,
+      vcpu_cr3: (_domain: number, vcpu: number) => this.#cr3s[vcpu],
       vcpu_gdt_base: () => this.#gdt,
       vcpu_tsc: (_domain: number, _vcpu: number, at: number) =>
         new DataView(this.exports.memory.buffer).setBigUint64(at >>> 0, BigInt(this.tsc), true),
@@ -461,7 +505,10 @@ export class TestGuest {
         each((space, va, entry) => space.set(va, entry & ~WRITE), mfn),
       revoke_mappings: (_domain: number, mfn: number) => each((space, va) => space.delete(va), mfn),
       revoke_space: (_domain: number, cr3: number) => {
-        for (const va of [...this.#space(cr3).keys()]) if (va < KERNEL) this.#space(cr3).delete(va);
+        for (const [each, space] of this.shadow) {
+          if (cr3 !== 0 && each !== cr3) continue;
+          for (const [va, entry] of [...space]) if (entry & USER) space.delete(va);
+        }
       },
       vcpu_hold: () => this.held = true,
       vcpu_release: () => this.held = false,

@@ -27,6 +27,9 @@ export interface Scene {
   readonly bytes: Map<number, Uint8Array>;
 }
 
+/** A guest's events, as {@link Scene} has them. */
+export type Collected = Pick<Scene, "events" | "bytes">;
+
 /** Makes a scene; options as for the bridge. */
 export function scene(
   settings: WatchSettings = {},
@@ -36,13 +39,14 @@ export function scene(
   const guest = new TestGuest();
   const virus = guest.process(100, "virus.exe"), other = guest.process(200, "calm.exe");
   const bridge = new Bridge(guest.transport, options);
-  const bytes = new Map<number, Uint8Array>();
   bridge.watch(1, rules, settings);
+  return { guest, bridge, virus, other, ...collect(bridge) };
+}
+
+/** Collects the events of domain 1. */
+export function collect(bridge: Bridge): Collected {
+  const bytes = new Map<number, Uint8Array>();
   return {
-    guest,
-    bridge,
-    virus,
-    other,
     bytes,
     events() {
       const all: MonitorEvent[] = [];

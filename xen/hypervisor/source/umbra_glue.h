@@ -55,8 +55,8 @@ void umbra_domain_shadowed(struct domain *d);
 void umbra_domain_gone(struct domain *d);
 
 /*
- * In shadow/common.c: the user entries of the L1 shadows of an address space below the kernel are emptied, or, for
- * CR3 0, those of all address spaces. The caller flushes.
+ * In shadow/common.c: the user entries of the L1 shadows of an address space are emptied, or, for CR3 0, those of all
+ * address spaces. The caller flushes.
  */
 void umbra_shadow_forget_user(struct domain *d, uint32_t cr3);
 

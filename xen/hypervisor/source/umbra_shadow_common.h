@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The end of shadow/common.c: it alone can walk the table of shadows. */
-/* Entries of a PAE guest's highest table that are below the kernel. */
-#define UMBRA_USER_GIGABYTES 2u
+/* Entries of a PAE guest's highest table. */
+#define UMBRA_GIGABYTES 4u
 
 static void umbra_forget_all_users(struct domain *d)
 {
@@ -42,7 +42,7 @@ static void umbra_forget_users_below(struct domain *d, uint64_t gl3e)
         uint64_t gl2e = directory[i];
         mfn_t shadow = INVALID_MFN, below;
 
-        if ( !(gl2e & _PAGE_PRESENT) )
+        if ( !(gl2e & _PAGE_PRESENT) || !(gl2e & _PAGE_USER) )
             continue;
         if ( gl2e & _PAGE_PSE )
             shadow = shadow_hash_lookup(d, paddr_to_pfn(gl2e & PADDR_MASK), SH_type_fl1_pae_shadow);
@@ -57,7 +57,7 @@ static void umbra_forget_users_below(struct domain *d, uint64_t gl3e)
 void umbra_shadow_forget_user(struct domain *d, uint32_t cr3)
 {
     mfn_t table = cr3 ? umbra_table(d, cr3) : INVALID_MFN;
-    uint64_t gl3e[UMBRA_USER_GIGABYTES] = {};
+    uint64_t gl3e[UMBRA_GIGABYTES] = {};
     struct vcpu *v;
     unsigned int i;
 
@@ -73,11 +73,11 @@ void umbra_shadow_forget_user(struct domain *d, uint32_t cr3)
         memcpy(gl3e, page + (cr3 & ~PAGE_MASK & ~31u), sizeof(gl3e));
         unmap_domain_page(page);
     }
-    for ( i = 0; i < UMBRA_USER_GIGABYTES; i++ )
+    for ( i = 0; i < UMBRA_GIGABYTES; i++ )
         umbra_forget_users_below(d, gl3e[i]);
     /* Where it is loaded, the entries that count were read then, whatever stands in memory now. */
     for_each_vcpu ( d, v )
-        for ( i = 0; i < UMBRA_USER_GIGABYTES && !((v->arch.hvm.guest_cr[3] ^ cr3) & ~31ul); i++ )
+        for ( i = 0; i < UMBRA_GIGABYTES && !((v->arch.hvm.guest_cr[3] ^ cr3) & ~31ul); i++ )
             if ( v->arch.paging.shadow.gl3e[i].l3 != gl3e[i] )
                 umbra_forget_users_below(d, v->arch.paging.shadow.gl3e[i].l3);
 }
