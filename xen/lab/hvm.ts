@@ -17,7 +17,7 @@ const FIRMWARE: Readonly<Record<string, readonly string[]>> = {
   "/usr/share/qemu": ["kvmvapic.bin", "linuxboot_dma.bin", "keymaps/en-us"],
 };
 
-/** The device model, and the exerciser as a guest that has one. */
+/** The device model, and the exerciser (two processors) and the unpacker (one) as guests that have one. */
 export async function hvmGuest(): Promise<readonly RootFile[]> {
   const folder = `${KEPT}/hvm`, unpacked = `${folder}/root`;
   if (!exists(`${folder}/done`)) {
@@ -37,6 +37,9 @@ export async function hvmGuest(): Promise<readonly RootFile[]> {
       if (exists(`${place}/${name}`)) files.push({ to: `${place}/${name}`, from: `${place}/${name}` });
     }
   }
-  const settings = guestConfiguration("exerciser", "/lab/exerciser.elf", { vcpus: 2, deviceModel: true });
-  return [...files, { to: "/lab/exerciser.cfg", text: settings }];
+  for (const [name, vcpus] of [["exerciser", 2], ["unpacker", 1]] as const) {
+    const text = guestConfiguration(name, `/lab/${name}.elf`, { vcpus, deviceModel: true });
+    files.push({ to: `/lab/${name}.cfg`, text });
+  }
+  return files;
 }

@@ -122,8 +122,8 @@ export const SUITES: readonly Suite[] = [
     files: async () => [...await ours(), ...await linuxGuest()],
     limit: 900,
   }),
-  suite("hvm", "the exerciser as a guest with a device model", {
-    of: "exerciser",
+  suite("hvm", "exerciser and watch with guests that have a device model", {
+    of: "model+watch+exerciser",
     files: async () => [...await ours(), ...await hvmGuest()],
   }),
   suite("onecpu", "exerciser and life on a machine of one processor", { of: "exerciser+life", cpus: 1 }),

@@ -8,6 +8,7 @@ import { exerciserChecks } from "./exerciser_checks.ts";
 import { fuzzChecks } from "./fuzz.ts";
 import { lifeChecks } from "./life.ts";
 import { linuxChecks } from "./linux.ts";
+import { modelChecks } from "./model.ts";
 import { numbersChecks } from "./numbers.ts";
 import { refusalChecks, stockChecks } from "./refusals.ts";
 import { watchChecks } from "./watch.ts";
@@ -26,6 +27,7 @@ const SUITES: Readonly<Record<string, readonly Check[]>> = {
   exerciser: exerciserChecks,
   life: lifeChecks,
   linux: linuxChecks,
+  model: modelChecks,
   numbers: numbersChecks,
   refusals: refusalChecks,
   stock: stockChecks,
