@@ -110,7 +110,7 @@ export const SUITES: readonly Suite[] = [
   suite("fuzz", "the hypercall with random operations, sizes and pointers"),
   suite(
     "life",
-    "ends in the middle: domain destroyed, collector killed, data centre full; memory comes back",
+    "ends in the middle: domain destroyed, collector killed, data centre full, a guest held beside another",
   ),
   suite("numbers", "what it costs, as ratios"),
   suite("debug", "core and life on a hypervisor with assertions (order of locks among them)", {

@@ -176,11 +176,36 @@ async function twice(): Promise<string> {
   return `50 watches of one domain; Xen has ${after} MiB free, before ${before} MiB`;
 }
 
+/** Nobody fetches from one guest, which is held; another one is watched to its end meanwhile. */
+function neighbours(): Promise<string> {
+  return withBridge(SMALL, async (bridge) => {
+    await using still = await heldGuest(bridge);
+    const pending = waiting(bridge, still.id);
+    await using guest = await Guest.create("unpacker");
+    bridge.watch(guest.id, [{ kind: "prefix", pattern: "virus" }]);
+    await guest.unpause();
+    const kinds: string[] = [];
+    await until("end of the other guest's program", 60, () => {
+      const events = bridge.fetch(guest.id, 100);
+      if (events.length > 0) bridge.acknowledge(guest.id, events.at(-1)!.sequence);
+      kinds.push(...events.map(({ kind }) => kind));
+      return kinds.includes("process-end");
+    });
+    const { pagesLost, pagesCaptured } = bridge.statistics(guest.id);
+    must(pagesLost === 0, `${pagesLost} pages of the other guest were lost`);
+    must(held(bridge, still.id), "the first guest is not held any more");
+    must(waiting(bridge, still.id) === pending, "what the first guest had pending has changed");
+    return `one guest held with ${pending} pages pending; of the other ${kinds.length} events and ` +
+      `${pagesCaptured} pages were handed over, to the end of its program`;
+  });
+}
+
 /** Ends in the middle. */
 export const lifeChecks: readonly Check[] = [
   { name: "domain destroyed with captures pending", limit: 200, run: destroyedWhilePending },
   { name: "watch ended with captures pending", limit: 150, run: unwatchedWhilePending },
   { name: "collector killed and started again", limit: 300, run: killed },
   { name: "data centre full, drop", limit: 150, run: () => full({ whenFull: "drop" }) },
+  { name: "one guest held, another goes on", limit: 100, run: neighbours },
   { name: "watched again and again", limit: 100, run: twice },
 ];
