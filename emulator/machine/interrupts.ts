@@ -32,6 +32,13 @@ export type DeliveryKind = (typeof DeliveryKind)[keyof typeof DeliveryKind];
 
 const contributory = (vector: number) => vector === 0 || (vector >= Vector.ts && vector <= Vector.gp);
 
+/**
+ * Faults in one delivery after which the CPU shuts down. Those of the SDM's table end in a few steps, but #AC is benign:
+ * one whose own frame is not aligned is followed by the next for ever, in a processor until its hypervisor ends it
+ * (CVE-2015-5307).
+ */
+const MOST_FAULTS = 16;
+
 /** Error code of a fault on the way to a handler: EXT is set. */
 const external = ({ vector, errorCode }: GuestFault) =>
   errorCode === undefined || vector === Vector.pf ? errorCode : errorCode | 1;
@@ -42,7 +49,7 @@ const external = ({ vector, errorCode }: GuestFault) =>
  */
 export function deliver(core: Core, vector: number, errorCode: number | undefined, kind: DeliveryKind): void {
   let v = vector, code = errorCode, k = kind;
-  for (;;) {
+  for (let faults = 1;; faults++) {
     try {
       enterGate(core, v, code, k);
       core.noTrap = true;
@@ -56,7 +63,7 @@ export function deliver(core: Core, vector: number, errorCode: number | undefine
           k === DeliveryKind.privileged ? external(thrown) : thrown.errorCode,
         );
       }
-      if (v === Vector.df) throw thrown;
+      if (v === Vector.df || faults === MOST_FAULTS) throw thrown;
       const double = (contributory(v) && contributory(thrown.vector)) ||
         (v === Vector.pf && (contributory(thrown.vector) || thrown.vector === Vector.pf));
       k = DeliveryKind.fault;

@@ -50,3 +50,11 @@ for (const home of ["bare CPU", "watched guest under shadow paging"] satisfies H
     assert.ok(CASES < 1000 || homes[1].compiled > 0, "nothing was compiled");
   });
 }
+
+Deno.test("a guest whose alignment check faults on its own frame for ever shuts down", () => {
+  const ends = new Map<string, number>();
+  for (const home of ["bare CPU", "watched guest under shadow paging"] satisfies Home[]) {
+    runCase(500_161, (["interpreter", "jit"] as const).map((tier) => new FuzzHome(home, tier)), ends);
+  }
+  assert.ok(ends.has("shutdown"));
+});
