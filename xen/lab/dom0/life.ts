@@ -7,7 +7,7 @@ import { Bridge, type BridgeOptions } from "../../bridge.ts";
 import { PrivcmdTransport } from "../../privcmd.ts";
 import { type Check, must } from "./checks.ts";
 import { SMALL } from "./collect.ts";
-import { EXERCISER, PID } from "./exerciser.ts";
+import { exercise, EXERCISER, PID } from "./exerciser.ts";
 import { command, Guest, Running, until, xl } from "./guest.ts";
 import { compare, readCaptures, readStatus, readTruths } from "./truth.ts";
 
@@ -200,6 +200,23 @@ function neighbours(): Promise<string> {
   });
 }
 
+/** Each birth and death of a domain changes the monitor's table, in which the hooks of a watched one look all the time. */
+function comeAndGo(): Promise<string> {
+  return withBridge({}, async (bridge) => {
+    let count = 0, running = true;
+    const watched = exercise(bridge, "/tmp/come-and-go").finally(() => running = false);
+    const others = async () => {
+      for (; running; count++) {
+        await using guest = await Guest.create("unpacker");
+        await guest.unpause();
+      }
+    };
+    const [{ truths, pages }] = await Promise.all([watched, others()]);
+    must(count > 1, `only ${count} other guests came and went`);
+    return `${count} other guests came and went; ${truths} pages ran, each was captured as it ran (${pages} snapshots)`;
+  });
+}
+
 /** Ends in the middle. */
 export const lifeChecks: readonly Check[] = [
   { name: "domain destroyed with captures pending", limit: 200, run: destroyedWhilePending },
@@ -207,5 +224,6 @@ export const lifeChecks: readonly Check[] = [
   { name: "collector killed and started again", limit: 300, run: killed },
   { name: "data centre full, drop", limit: 150, run: () => full({ whenFull: "drop" }) },
   { name: "one guest held, another goes on", limit: 100, run: neighbours },
+  { name: "others come and go beside a watched guest", limit: 250, run: comeAndGo },
   { name: "watched again and again", limit: 100, run: twice },
 ];
