@@ -205,6 +205,16 @@ Deno.test("a CR3 that leads to other tables is another address space", () => {
   balanced(bridge);
 });
 
+Deno.test("a space whose tables begin at the first byte of memory is one of its own", () => {
+  const { guest, events } = foreign();
+  program(guest);
+  const lowest = guest.space(0);
+  guest.map(lowest, 0x804_8000, { x: true });
+  guest.switchTo(lowest);
+  guest.run(0x804_8000);
+  assert.deepEqual(lives(events()), ["process-start 1", "process-start 2"]);
+});
+
 Deno.test("code that one space wrote and another runs from the same frame is a hop", () => {
   const { guest, events, bytes } = foreign();
   const writer = program(guest), shared = guest.map(writer, 0xb700_0000, { w: true });

@@ -120,7 +120,7 @@ export const SUITES: readonly Suite[] = [
   }),
   suite("linux", "a Linux guest of 32 bits, unwatched and watched: it comes to the same", {
     files: async () => [...await ours(), ...await linuxGuest()],
-    limit: 900,
+    limit: 1200,
   }),
   suite("hvm", "exerciser and watch with guests that have a device model", {
     of: "model+watch+exerciser",

@@ -262,6 +262,19 @@ bool umbra_rules_need_path(const struct umbra_domain *domain);
 bool umbra_rules_all(const struct umbra_domain *domain);
 bool umbra_rule_valid(const struct umbra_rule *rule);
 
+/* identity.c */
+/* What a CR3 load tells: whose address space, and whose thread. */
+struct umbra_identity {
+    uint32_t cr3;
+    uint32_t object; /* process of the address space; 0 unknown */
+    uint32_t owner;  /* process of the thread; 0 unknown */
+};
+struct umbra_identity umbra_identify(struct umbra_domain *domain, uint32_t vcpu);
+/* A process object says that the address space is its own. */
+bool umbra_has_space(struct umbra_domain *domain, uint32_t object, uint32_t cr3);
+/* Number of the running thread; 0 unknown. */
+uint32_t umbra_process_thread(struct umbra_domain *domain, uint32_t vcpu);
+
 /* process.c */
 struct umbra_process_record *umbra_process_find(struct umbra_domain *domain, uint32_t key);
 struct umbra_process_record *umbra_process_live(struct umbra_domain *domain, uint32_t key);
@@ -277,7 +290,6 @@ void umbra_process_end(struct umbra_domain *domain, struct umbra_process_record 
 /* Records it as a process to watch from now on; null, and counted, when there is no place. */
 struct umbra_process_record *umbra_process_add(struct umbra_domain *domain, uint32_t vcpu,
                                                const struct umbra_process_record *candidate);
-uint32_t umbra_process_thread(struct umbra_domain *domain, uint32_t vcpu);
 void umbra_process_refresh(struct umbra_domain *domain, struct umbra_process_record *process);
 void umbra_processes_close(struct umbra_domain *domain);
 

@@ -1,106 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * In whose name things happen: processes rebuilt from the guest's own structures, once a CR3 load, and the set
- * of those that are watched. Everything read is the guest's word: reads are bounded, and what cannot be read
+ * of those that are watched (address spaces of which no structure tells: space.c). Everything read is the guest's word: reads are bounded, and what cannot be read
  * is left out and said to be missing.
  */
 #include "internal.h"
 #include "profile.h"
-
-/* What a CR3 load tells: whose address space, and whose thread. */
-struct identity {
-    uint32_t cr3;
-    uint32_t object; /* process of the address space; 0 unknown */
-    uint32_t owner;  /* process of the thread; 0 unknown */
-};
-
-static uint32_t segment_base(const uint8_t *descriptor)
-{
-    return descriptor[2] | (uint32_t)descriptor[3] << 8 | (uint32_t)descriptor[4] << 16 |
-           (uint32_t)descriptor[7] << 24;
-}
-
-/* The running thread's object, by the GDT (SDM volume 3, section 3.4.5) and the KPCR; 0 unknown. */
-static uint32_t current_thread(struct umbra_domain *domain, uint32_t vcpu, uint32_t cr3)
-{
-    const struct umbra_profile *profile = domain->profile;
-    uint8_t descriptor[8];
-    uint32_t thread, gdt = umbra_ops->vcpu_gdt_base(domain->id, vcpu);
-
-    if ( umbra_read_virtual(domain, cr3, gdt + profile->gdt_kpcr * 8, descriptor, 8) ||
-         segment_base(descriptor) < profile->kernel_base ||
-         /* In another guest this entry may be a program's own. */
-         (!domain->recognised && !umbra_is_supervisor(domain, cr3, segment_base(descriptor))) ||
-         !umbra_read_u32(domain, cr3, segment_base(descriptor) + profile->pcr_thread, &thread) ||
-         thread < profile->kernel_base )
-        return 0;
-    return thread;
-}
-
-uint32_t umbra_process_thread(struct umbra_domain *domain, uint32_t vcpu)
-{
-    uint32_t id = 0, cr3 = domain->vcpu[vcpu].cr3;
-    uint32_t thread = domain->recognised ? current_thread(domain, vcpu, cr3) : 0;
-
-    if ( thread )
-        umbra_read_u32(domain, cr3, thread + domain->profile->thread_cid + 4, &id);
-    return id;
-}
-
-static bool has_space(struct umbra_domain *domain, uint32_t object, uint32_t cr3)
-{
-    uint32_t value;
-
-    return object >= domain->profile->kernel_base &&
-           umbra_read_u32(domain, cr3, object + domain->profile->process_cr3, &value) &&
-           (value & ~31u) == cr3;
-}
-
-/* Goes along the guest's list of processes for the one whose address space is loaded. */
-static uint32_t search_list(struct umbra_domain *domain, uint32_t object, uint32_t cr3)
-{
-    const struct umbra_profile *profile = domain->profile;
-    uint32_t i, link, start = object + profile->process_links;
-
-    if ( object < profile->kernel_base || !umbra_read_u32(domain, cr3, start, &link) )
-        return 0;
-    for ( i = 0; i < MAX_LIST && link != start && link >= profile->kernel_base; i++ )
-    {
-        if ( has_space(domain, link - profile->process_links, cr3) )
-            return link - profile->process_links;
-        if ( !umbra_read_u32(domain, cr3, link, &link) )
-            break;
-    }
-    return 0;
-}
-
-static struct identity identify(struct umbra_domain *domain, uint32_t vcpu)
-{
-    const struct umbra_profile *profile = domain->profile;
-    struct identity found = { 0, 0, 0 };
-    uint32_t thread, attached;
-
-    found.cr3 = umbra_ops->vcpu_cr3(domain->id, vcpu) & ~31u;
-    thread = current_thread(domain, vcpu, found.cr3);
-    if ( !thread )
-        return found;
-    umbra_read_u32(domain, found.cr3, thread + profile->thread_attached, &attached);
-    umbra_read_u32(domain, found.cr3, thread + profile->thread_process, &found.owner);
-    if ( has_space(domain, attached, found.cr3) )
-        found.object = attached;
-    else if ( has_space(domain, found.owner, found.cr3) )
-        found.object = found.owner;
-    else
-        found.object = search_list(domain, attached, found.cr3);
-    if ( !domain->recognised )
-        domain->recognised = found.object && umbra_is_supervisor(domain, found.cr3, found.object) &&
-                             umbra_is_supervisor(domain, found.cr3, thread);
-    if ( !domain->recognised )
-        found.object = found.owner = 0;
-    if ( found.owner < profile->kernel_base )
-        found.owner = found.object;
-    return found;
-}
 
 /* Reads a UNICODE_STRING of the process parameters; false when it cannot be read whole. */
 static bool read_string(struct umbra_domain *domain, uint32_t cr3, uint32_t parameters, uint32_t offset,
@@ -190,6 +95,7 @@ struct umbra_process_record *umbra_process_live(struct umbra_domain *domain, uin
     return process && !(process->flags & UMBRA_FLAG_PROCESS_ENDED) ? process : NULL;
 }
 
+/* The one that lives and has that object or, without one, that CR3. */
 static struct umbra_process_record *live_with(struct umbra_domain *domain, uint32_t object, uint32_t cr3)
 {
     uint32_t i;
@@ -199,7 +105,7 @@ static struct umbra_process_record *live_with(struct umbra_domain *domain, uint3
         struct umbra_process_record *process = domain->process[i];
 
         if ( process && !(process->flags & UMBRA_FLAG_PROCESS_ENDED) &&
-             (!object || process->object == object) && (!cr3 || process->cr3 == cr3) )
+             (object ? process->object == object : process->cr3 == cr3) )
             return process;
     }
     return NULL;
@@ -316,7 +222,7 @@ bool umbra_process_exiting(struct umbra_domain *domain, const struct umbra_proce
 bool umbra_process_stands(struct umbra_domain *domain, const struct umbra_process_record *process)
 {
     return !process->object ||
-           (has_space(domain, process->object, process->cr3) && !umbra_process_exiting(domain, process));
+           (umbra_has_space(domain, process->object, process->cr3) && !umbra_process_exiting(domain, process));
 }
 
 void umbra_process_end(struct umbra_domain *domain, struct umbra_process_record *process, uint32_t vcpu,
@@ -346,7 +252,7 @@ void umbra_process_end(struct umbra_domain *domain, struct umbra_process_record 
 
 /* The watched process behind an object and address space, adding it when it shall be watched. */
 static struct umbra_process_record *resolve(struct umbra_domain *domain, uint32_t vcpu,
-                                            const struct identity *identity)
+                                            const struct umbra_identity *identity)
 {
     struct umbra_process_record *known = live_with(domain, 0, identity->cr3), *candidate = &domain->candidate;
 
@@ -383,7 +289,7 @@ void umbra_process_switch(struct umbra_domain *domain, uint32_t vcpu)
     struct umbra_vcpu_state *state = &domain->vcpu[vcpu];
     struct umbra_process_record *left, *process, *owner;
     bool recognised = domain->recognised;
-    struct identity identity = identify(domain, vcpu);
+    struct umbra_identity identity = umbra_identify(domain, vcpu);
 
     domain->loads++;
     if ( recognised != domain->recognised )

@@ -82,8 +82,8 @@ async function work(guest: Guest, service?: Service): Promise<Outcome> {
   return { sum: take(/linux: sum ([0-9a-f]{64})/), seconds: Math.round(seconds * 100) / 100 };
 }
 
-async function unwatched(): Promise<Outcome> {
-  await using guest = await create();
+async function unwatched(...settings: readonly string[]): Promise<Outcome> {
+  await using guest = await create(...settings);
   return await work(guest);
 }
 
@@ -103,8 +103,8 @@ class Timed extends Bridge {
 }
 
 /** A run that is watched: what came of it, what the monitor counted, and the folder with what was captured. */
-async function watched(rule: WatchRule, folder: string) {
-  await using guest = await create();
+async function watched(rule: WatchRule, folder: string, ...settings: readonly string[]) {
+  await using guest = await create(...settings);
   const bridge = new Timed(new PrivcmdTransport()), files = new FolderFiles(folder);
   const service = new Service({ hypervisor: bridge, files, limits: PAGES_ONLY });
   try {
@@ -223,6 +223,18 @@ async function same(): Promise<string> {
     `watched (${short(seen[0].counts)}); ${says}`;
 }
 
+/** Processes that run, and end, on two processors at once. */
+async function twoProcessors(): Promise<string> {
+  const folder = "/tmp/linux-two", free = await unwatched("vcpus=2");
+  const seen = await watched(ALL, folder, "vcpus=2");
+  must(free.sum === seen.outcome.sum, `its work came to ${free.sum} unwatched, ${seen.outcome.sum} watched`);
+  const says = plausible(seen, folder);
+  await Deno.remove(folder, { recursive: true });
+  return `the same sum; ${free.seconds} s unwatched, ${seen.outcome.seconds} s watched (${
+    short(seen.counts)
+  }); ${says}`;
+}
+
 /** `umbra watch`, begun in the middle of the guest's work, which goes on until it is interrupted. */
 async function watchCommand(): Promise<string> {
   const out = "/result/linux-watch";
@@ -262,5 +274,6 @@ async function watchCommand(): Promise<string> {
 /** Linux comes to the same. */
 export const linuxChecks: readonly Check[] = [
   { name: "Linux guest, unwatched and watched", limit: 800, run: same },
+  { name: "Linux guest of two vCPUs", limit: 500, run: twoProcessors },
   { name: "umbra watch over a Linux guest at work", limit: 400, run: watchCommand },
 ];
