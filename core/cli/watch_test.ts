@@ -150,6 +150,24 @@ Deno.test("who insists does not wait for an engine that hangs", async () => {
   assert.ok(findings.every(({ status }: { status: string }) => status === "incomplete"));
 });
 
+for (const end of ["the time asked for", "an interruption"]) {
+  Deno.test(`${end} ends the watch of a guest that makes events as fast as they are collected`, async () => {
+    const hypervisor = new LiveHypervisor([]);
+    const fetch = hypervisor.fetch.bind(hypervisor);
+    hypervisor.fetch = (domain, max) => {
+      if (hypervisor.unwatched.length === 0) hypervisor.play(domain, [{ kind: "process-start" }]);
+      return fetch(domain, max);
+    };
+    const interrupt = new AbortController();
+    if (end === "an interruption") setTimeout(() => interrupt.abort(), 50);
+    const args = ["3", "--json", ...end === "an interruption" ? [] : ["--for", "0.05"]];
+    const ran = await umbra(args, hypervisor, { interrupt: interrupt.signal });
+    const report = JSON.parse(ran.out);
+    assert.equal(report.end.reason, end === "an interruption" ? "interrupted" : "exited");
+    assert.ok(report.events.seen > 0);
+  });
+}
+
 Deno.test("a domain that goes away ends the watch with what was captured", async () => {
   const hypervisor = new LiveHypervisor([payload]);
   const fetch = hypervisor.fetch.bind(hypervisor);

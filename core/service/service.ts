@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { CaptureFiles } from "../capture/files.ts";
 import type { LayerImage, LayerResult, Page } from "../capture/process.ts";
 import { PageStore } from "../capture/store.ts";
@@ -147,14 +148,17 @@ export class Service {
    * Collects everything that is pending, of all domains. Resolves when it is stored and acknowledged and the
    * engines have room for more; with the number of events. Rejects when something cannot be stored: then it is
    * not acknowledged, and the next call tries it again.
+   *
+   * @param enough asked after each batch of every domain: true ends the call, with more pending. For guests that make
+   * events as fast as they are collected, of which there is no end.
    */
-  drain(): Promise<number> {
-    const turn = this.#draining.then(() => this.#drainNow());
+  drain(enough: () => boolean = () => false): Promise<number> {
+    const turn = this.#draining.then(() => this.#drainNow(enough));
     this.#draining = turn.then(() => {}, () => {});
     return turn;
   }
 
-  async #drainNow(): Promise<number> {
+  async #drainNow(enough: () => boolean): Promise<number> {
     let collected = 0;
     const domains = [...this.domains.values()].sort((a, b) => a.domain - b.domain);
     // A batch of each domain in turn, so that one that floods does not starve the others.
@@ -170,6 +174,10 @@ export class Service {
         more = true;
         await this.scans.room();
       }
+      if (!more) break;
+      // Signals and timers have their turn, too.
+      await nextTurn();
+      if (enough()) break;
     }
     return collected;
   }

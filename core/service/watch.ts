@@ -128,6 +128,7 @@ async function last(hypervisor: Hypervisor, service: Service, domain: number): P
 /** Collects until the watch is to end. */
 async function follow(service: Service, options: WatchOptions, started: number): Promise<End> {
   const { seconds, interrupt } = options;
+  const spent = () => (performance.now() - started) / 1000;
   let events = 0;
   let wake = () => {};
   let heard = false;
@@ -140,8 +141,8 @@ async function follow(service: Service, options: WatchOptions, started: number):
   try {
     while (true) {
       heard = false;
-      events += await service.drain();
-      const passed = (performance.now() - started) / 1000;
+      events += await service.drain(() => interrupt.aborted || spent() >= (seconds ?? Infinity));
+      const passed = spent();
       options.onProgress?.({ seconds: passed, events, queued: service.scans.queued });
       if (interrupt.aborted) return { reason: "interrupted", detail: "by a signal" };
       const left = seconds === undefined ? Infinity : seconds - passed;

@@ -23,10 +23,11 @@ export async function follow(
   });
   while (true) {
     heard = false;
-    await service.drain();
-    if (heard) continue;
+    const late = () => performance.now() > end;
+    await service.drain(late);
+    if (heard && !late()) continue;
     if (await done()) return;
-    if (performance.now() > end) {
+    if (late()) {
       throw new Error(`Cannot go on: after ${seconds} s there is still no ${what}`);
     }
     if (heard) continue;
