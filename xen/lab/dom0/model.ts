@@ -9,11 +9,11 @@ async function hasModel(name: string, vcpus: number): Promise<string> {
     config: { c_info: { type: string }; b_info: { max_vcpus: number } };
   }[];
   must(config.c_info.type === "hvm", `it is a guest of type ${config.c_info.type}`);
-  must(config.b_info.max_vcpus === vcpus, `it has ${config.b_info.max_vcpus} processors`);
+  must(config.b_info.max_vcpus === vcpus, `it has ${config.b_info.max_vcpus} processors, not ${vcpus}`);
   const model = (await command("ps")).out.split("\n")
     .find((line) => line.includes("xen-qemu-system-i386") && line.includes(`-xen-domid ${guest.id} `));
   must(model !== undefined, "no device model runs for it");
-  return `type hvm, ${vcpus} processors, process ${model.trim().split(/ +/)[0]} is its device model`;
+  return `type hvm, processors: ${vcpus}, process ${model.trim().split(/ +/)[0]} is its device model`;
 }
 
 /** The guests with a device model. */
