@@ -44,7 +44,7 @@ const MODULES = [
 ];
 const APPLETS =
   "sh mount ls cat sleep echo mkdir insmod dmesg grep date tail head poweroff ps kill cut stty wc " +
-  "sed awk cp mv rm tr sync od free timeout tar base64 test printf seq dd mktemp chmod rmdir ln";
+  "sed awk cp mv rm tr sync od free timeout tar base64 test printf seq dd mktemp chmod rmdir ln gzip";
 
 /** A file of the dom0's root: where it goes, and where it comes from or what is in it. */
 export interface RootFile {

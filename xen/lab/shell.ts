@@ -14,6 +14,8 @@ export const KEPT = `${TREE}/build/xen`;
 /** Debian packages whose programs the lab runs. */
 export const PROGRAMS: Readonly<Record<string, string>> = {
   "qemu-system-x86_64": "qemu-system-x86",
+  "bochs-bin": "bochs",
+  "grub-mkrescue": "grub-common, with grub-pc-bin and xorriso",
   make: "make",
   gcc: "gcc",
   flex: "flex",
@@ -45,13 +47,19 @@ export async function run(
     const from = PROGRAMS[program] ? ` (Debian package ${PROGRAMS[program]})` : "";
     throw new Error(`Cannot run ${program}: it is not installed${from}`, { cause });
   }
+  const ended = child.output();
   if (options.input) {
     const writer = child.stdin.getWriter();
     await writer.write(options.input);
     await writer.close();
   }
-  const { success, code, stdout, stderr } = await child.output();
+  const { success, code, stdout, stderr } = await ended;
   if (success) return stdout;
+  // What was to be run by another program, such as timeout.
+  const missing = code === 127 && command.find((word) => Object.hasOwn(PROGRAMS, word));
+  if (missing) {
+    throw new Error(`Cannot run ${missing}: it is not installed (Debian package ${PROGRAMS[missing]})`);
+  }
   const said = new TextDecoder().decode(new Uint8Array([...stdout.slice(-2000), ...stderr.slice(-4000)]));
   throw new Error(`Cannot go on: ${command.slice(0, 3).join(" ")} ended with ${code}\n${said.trim()}`);
 }

@@ -21,6 +21,8 @@ export interface Suite {
   readonly limit: number;
   /** A hypervisor built with assertions, or Debian's own; ours when not said. */
   readonly hypervisor?: "debug" | "stock";
+  /** What it is booted in; QEMU when not said. */
+  readonly machine?: "bochs";
   /** Processors of the machine; 2 when not said. */
   readonly cpus?: number;
   /** More words for the hypervisor's command line. */
@@ -89,7 +91,9 @@ exit $code
 function suite(
   name: string,
   description: string,
-  more: { readonly of?: string } & Partial<Pick<Suite, "hypervisor" | "cpus" | "limit" | "files">> = {},
+  more:
+    & { readonly of?: string }
+    & Partial<Pick<Suite, "hypervisor" | "machine" | "cpus" | "limit" | "files">> = {},
 ): Suite {
   return { name, description, limit: 1500, files: ours, script: checks(more.of ?? name), ...more };
 }
@@ -125,6 +129,11 @@ export const SUITES: readonly Suite[] = [
   suite("hvm", "exerciser and watch with guests that have a device model", {
     of: "model+watch+exerciser",
     files: async () => [...await ours(), ...await hvmGuest()],
+  }),
+  suite("vmx", "the bridge, the exerciser and equal streams on an Intel processor, in Bochs", {
+    machine: "bochs",
+    cpus: 1,
+    limit: 1800,
   }),
   suite("onecpu", "exerciser and life on a machine of one processor", { of: "exerciser+life", cpus: 1 }),
 ];

@@ -4,8 +4,6 @@ import { PrivcmdTransport } from "../../privcmd.ts";
 import { type Check, must } from "./checks.ts";
 import { type Exercise, exercise } from "./exerciser.ts";
 
-const RUNS = 10;
-
 /** Runs it several times in a row; `what` was seen in all. */
 async function runs(count: number, options: BridgeOptions): Promise<string> {
   const bridge = new Bridge(new PrivcmdTransport(), options);
@@ -27,11 +25,13 @@ async function runs(count: number, options: BridgeOptions): Promise<string> {
 }
 
 /** What ran is what was captured. */
-export const exerciserChecks: readonly Check[] = [
-  { name: `exerciser, ${RUNS} runs`, limit: 900, run: () => runs(RUNS, {}) },
-  {
-    name: `exerciser, ${RUNS} runs, data centre full`,
-    limit: 900,
-    run: () => runs(RUNS, { ringPages: 8, ringEvents: 16 }),
-  },
-];
+export function exerciserChecks(count: number): readonly Check[] {
+  return [
+    { name: `exerciser, ${count} runs`, limit: 900, run: () => runs(count, {}) },
+    {
+      name: `exerciser, ${count} runs, data centre full`,
+      limit: 900,
+      run: () => runs(count, { ringPages: 8, ringEvents: 16 }),
+    },
+  ];
+}

@@ -11,20 +11,24 @@ import { linuxChecks } from "./linux.ts";
 import { modelChecks } from "./model.ts";
 import { numbersChecks } from "./numbers.ts";
 import { refusalChecks, stockChecks } from "./refusals.ts";
+import { vmxChecks } from "./vmx.ts";
 import { watchChecks } from "./watch.ts";
+
+/** Runs of the exerciser, each with room in the data centre and without. */
+const RUNS = 10, RUNS_IN_BOCHS = 2;
 
 /** What each suite checks. */
 const SUITES: Readonly<Record<string, readonly Check[]>> = {
   core: [
     ...bridgeChecks,
-    ...exerciserChecks,
+    ...exerciserChecks(RUNS),
     ...watchChecks,
     ...equalityChecks,
     ...refusalChecks,
     ...fuzzChecks,
   ],
   equality: equalityChecks,
-  exerciser: exerciserChecks,
+  exerciser: exerciserChecks(RUNS),
   life: lifeChecks,
   linux: linuxChecks,
   model: modelChecks,
@@ -32,6 +36,7 @@ const SUITES: Readonly<Record<string, readonly Check[]>> = {
   refusals: refusalChecks,
   stock: stockChecks,
   fuzz: fuzzChecks,
+  vmx: [...vmxChecks, ...bridgeChecks, ...exerciserChecks(RUNS_IN_BOCHS), ...equalityChecks],
   watch: watchChecks,
 };
 
