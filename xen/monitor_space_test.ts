@@ -158,6 +158,33 @@ Deno.test("an address space that is torn down while another is loaded ends as we
   assert.equal(bytes.get(found[0].sequence)![0], 0x5a);
 });
 
+Deno.test("an address space ends when the guest says so, whatever is seen of its tables then; a program left in it begins anew", () => {
+  const { guest, bridge, events, bytes } = foreign();
+  const space = program(guest, 0x5a), other = program(guest, 0x5b);
+  events();
+  guest.dying(space);
+  const found = events();
+  assert.deepEqual(kinds(found), ["residue 1", "process-end 1"]);
+  assert.equal(bytes.get(found[0].sequence)![0], 0x5a);
+  guest.exit(space);
+  guest.dying(space);
+  guest.dying(guest.space());
+  assert.deepEqual(events(), []);
+  guest.dying(other);
+  assert.deepEqual(lives(events()), ["process-end 2"]);
+  guest.map(other, 0xb700_0000, { x: true });
+  guest.run(0xb700_0000);
+  assert.deepEqual(kinds(events()), ["process-start 3", "S1 3"]);
+  balanced(bridge);
+});
+
+Deno.test("what a guest says of the end of a known process changes nothing", () => {
+  const { guest, virus, events } = scene({}, {}, [ALL]);
+  guest.switchTo(virus);
+  guest.dying(virus);
+  assert.deepEqual(lives(events()), ["process-start 1"]);
+});
+
 Deno.test("an address space that gives pages back goes on; what was in them is captured when they go", () => {
   const { guest, events, bytes } = foreign();
   const space = program(guest);
@@ -293,6 +320,33 @@ Deno.test("tables without end are looked through a part at a time, and the space
   guest.unmap(space, 0xb000_0000);
   for (let i = 0; i < 8; i++) assert.ok(reads() < 100, "a look is bounded");
   assert.deepEqual(lives(events()), ["process-end 1"]);
+});
+
+Deno.test("many spaces that end at once are found to have ended a few at a load", () => {
+  const { guest, events } = foreign(), count = 40;
+  const spaces = Array.from({ length: count }, () => program(guest));
+  const other = guest.space();
+  guest.switchTo(other);
+  for (const space of spaces) guest.exit(space);
+  events();
+  let ended = 0;
+  for (let load = 1; ended < count; load++) {
+    guest.switchTo(other);
+    const now = events().filter(({ kind }) => kind === "process-end").length;
+    assert.ok(now <= 5, `${now} at once`);
+    ended += now;
+    assert.ok(load <= count, `${ended} of ${count} after ${load} loads`);
+  }
+});
+
+Deno.test("a space that lost its pages unseen is found to have ended, in its turn", () => {
+  const { guest, events } = foreign();
+  const spaces = Array.from({ length: 3 }, () => program(guest));
+  const other = guest.space();
+  events();
+  for (const { cr3 } of spaces) guest.memory.fill(0, cr3, cr3 + 32);
+  for (let i = 0; i < MOST_PROCESSES; i++) guest.switchTo(other);
+  assert.deepEqual(lives(events()).sort(), ["process-end 1", "process-end 2", "process-end 3"]);
 });
 
 Deno.test("a space on two vCPUs is one process, and one that ends under a vCPU begins anew with its next user page", () => {

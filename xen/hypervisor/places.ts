@@ -157,6 +157,17 @@ export const INSERTIONS: readonly Insertion[] = [
     place: "after",
     lines: ["        }"],
   },
+  // The end of an address space, when the guest tells of it (Linux does).
+  {
+    file: MULTI,
+    anchor: "    for_each_shadow_table(v, i)",
+    within: "    /* fast path: the pagetable belongs to the current context */",
+    place: "before",
+    lines: [
+      "    if ( GUEST_PAGING_LEVELS == 3 && umbra_watches(d) )",
+      "        umbra_guest_dying(v, gpa);",
+    ],
+  },
   // Emptying user entries.
   {
     file: MULTI,

@@ -12,7 +12,7 @@ import { exists, KEPT, run } from "./shell.ts";
 
 const KERNEL_PACKAGE = "linux-image-686-pae";
 
-/** The kernel's command line; a word `again=…` behind it has the work done again and again. */
+/** The kernel's command line; a word `again=…` behind it has its program run again and again. */
 const WORDS = "console=hvc0 rdinit=/init quiet";
 
 /** Processes, pipes, files, memory, and a program that makes code; each line of it goes into one sum. */
@@ -35,7 +35,7 @@ echo "linux: ends at $(cut -d' ' -f1 /proc/uptime)"
 echo "linux: $(grep program: /tmp/work | uniq)"
 echo "linux: sum $(sha256sum < /tmp/work)"
 echo "linux: done"
-while [ "$again" ]; do work > /tmp/work; done
+while [ "$again" ]; do program > /tmp/work; sleep 1; done
 exec sleep 100000
 `;
 

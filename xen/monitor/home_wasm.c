@@ -165,6 +165,11 @@ EXPORT("umbra_cr3_loaded") void wasm_cr3_loaded(uint32_t domain, uint32_t vcpu)
     umbra_cr3_loaded(domain, vcpu);
 }
 
+EXPORT("umbra_cr3_dying") void wasm_cr3_dying(uint32_t domain, uint32_t vcpu, uint32_t cr3)
+{
+    umbra_cr3_dying(domain, vcpu, cr3);
+}
+
 EXPORT("umbra_fault") int wasm_fault(struct umbra_access *access)
 {
     return umbra_fault(access);

@@ -306,7 +306,7 @@ void umbra_space_touched(struct umbra_domain *domain, uint32_t vcpu);
 bool umbra_space_same(struct umbra_domain *domain, struct umbra_process_record *process);
 /* A mapping of the frame went: if it was the one of a space that wrote it, what was written is captured. */
 void umbra_space_lost(struct umbra_domain *domain, struct umbra_frame *frame, const struct umbra_access *access);
-/* Ends spaces without user pages, among those that lost some; a bounded number of them. */
+/* Ends spaces without user pages, among those that lost some, and one other; a bounded number of them. */
 void umbra_spaces_look(struct umbra_domain *domain, uint32_t vcpu);
 /* Ends all spaces: the domain's processes are known. */
 void umbra_spaces_close(struct umbra_domain *domain, uint32_t vcpu);

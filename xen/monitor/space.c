@@ -5,7 +5,8 @@
  * bits say.
  *
  * A domain in which the profile was once recognised has none of these, ever. In others one begins with the first
- * access that is not the kernel's (a kernel that boots may have set U/S for itself, as Linux does); it ends when its last user page is gone, when
+ * access that is not the kernel's (a kernel that boots may have set U/S for itself, as Linux does); it ends when the
+ * guest says so (Linux does, by the hypercall that Xen has for it), when its last user page is gone, when
  * its highest table leads elsewhere than before (the CR3 was given to another), when the profile is recognised
  * after all, or when it makes room for another, not having been loaded for longest.
  */
@@ -95,6 +96,13 @@ static bool maps(struct umbra_domain *domain, uint32_t cr3, uint32_t va, uint32_
     return umbra_walk_next(domain, &walk) && walk.gfn == gfn;
 }
 
+/* What was captured cannot wait for room; but what the vCPU does next can. */
+static void hold_if_full(struct umbra_domain *domain, uint32_t vcpu)
+{
+    if ( domain->policy == UMBRA_POLICY_PAUSE && domain->state == STATE_WATCHED && domain->spill )
+        umbra_domain_hold(domain, vcpu);
+}
+
 void umbra_space_lost(struct umbra_domain *domain, struct umbra_frame *frame, const struct umbra_access *access)
 {
     struct umbra_process_record *process = umbra_process_live(domain, frame->owner_key);
@@ -111,9 +119,7 @@ void umbra_space_lost(struct umbra_domain *domain, struct umbra_frame *frame, co
     event.gfn = frame->owner_gfn;
     event.guest_entry = access->gl1e_old;
     umbra_capture(domain, process, &event, frame, frame->mfn);
-    /* Nothing can be asked to wait for room here; but what comes next can. */
-    if ( domain->policy == UMBRA_POLICY_PAUSE && domain->state == STATE_WATCHED && domain->spill )
-        umbra_domain_hold(domain, access->vcpu);
+    hold_if_full(domain, access->vcpu);
 }
 
 enum look { LOOK_MAPPED, LOOK_EMPTY, LOOK_ON };
@@ -155,35 +161,73 @@ static enum look look(struct umbra_domain *domain, struct umbra_process_record *
     return LOOK_EMPTY;
 }
 
+/* Looks at a space's tables, and ends it when there is no page left. */
+static void look_at(struct umbra_domain *domain, struct umbra_process_record *process, uint32_t vcpu)
+{
+    enum look seen = look(domain, process);
+
+    process->thinned = seen == LOOK_ON;
+    domain->thinned |= process->thinned;
+    if ( seen != LOOK_ON )
+        process->looked = 0;
+    if ( seen == LOOK_EMPTY )
+        umbra_process_end(domain, process, vcpu, NULL);
+}
+
+/* The space at a place of the table, when it lives. */
+static struct umbra_process_record *space_at(struct umbra_domain *domain, uint32_t place)
+{
+    struct umbra_process_record *process = domain->process[place];
+
+    return process && !process->object && !(process->flags & UMBRA_FLAG_PROCESS_ENDED) ? process : NULL;
+}
+
 void umbra_spaces_look(struct umbra_domain *domain, uint32_t vcpu)
 {
+    struct umbra_process_record *process;
     uint32_t i, looks = 0;
 
+    if ( domain->recognised )
+        return;
+    /* One in turn, should it have lost its pages unseen. */
+    process = space_at(domain, domain->loads % MAX_PROCESSES);
+    if ( process )
+        look_at(domain, process, vcpu);
     if ( !domain->thinned )
         return;
     domain->thinned = false;
     for ( i = 0; i < MAX_PROCESSES; i++ )
     {
-        struct umbra_process_record *process = domain->process[domain->look_process];
-
-        if ( process && process->thinned && !(process->flags & UMBRA_FLAG_PROCESS_ENDED) )
+        process = space_at(domain, domain->look_process);
+        if ( process && process->thinned )
         {
-            enum look seen;
-
             if ( looks++ == LOOKS_A_LOAD )
             {
                 domain->thinned = true;
                 return;
             }
-            seen = look(domain, process);
-            process->thinned = seen == LOOK_ON;
-            domain->thinned |= process->thinned;
-            if ( seen != LOOK_ON )
-                process->looked = 0;
-            if ( seen == LOOK_EMPTY )
-                umbra_process_end(domain, process, vcpu, NULL);
+            look_at(domain, process, vcpu);
         }
         domain->look_process = (domain->look_process + 1) % MAX_PROCESSES;
+    }
+}
+
+void umbra_cr3_dying(uint32_t id, uint32_t vcpu, uint32_t cr3)
+{
+    struct umbra_domain *domain = umbra_domain_find(id);
+    uint32_t i;
+
+    if ( !domain || domain->state != STATE_WATCHED || vcpu >= MAX_VCPUS || domain->recognised )
+        return;
+    for ( i = 0; i < MAX_PROCESSES; i++ )
+    {
+        struct umbra_process_record *process = space_at(domain, i);
+
+        if ( !process || process->cr3 != (cr3 & ~31u) )
+            continue;
+        umbra_process_end(domain, process, vcpu, NULL);
+        hold_if_full(domain, vcpu);
+        return;
     }
 }
 
@@ -193,9 +237,9 @@ void umbra_spaces_close(struct umbra_domain *domain, uint32_t vcpu)
 
     for ( i = 0; i < MAX_PROCESSES; i++ )
     {
-        struct umbra_process_record *process = domain->process[i];
+        struct umbra_process_record *process = space_at(domain, i);
 
-        if ( process && !process->object && !(process->flags & UMBRA_FLAG_PROCESS_ENDED) )
+        if ( process )
             umbra_process_end(domain, process, vcpu, NULL);
     }
 }

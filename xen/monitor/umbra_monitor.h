@@ -128,6 +128,12 @@ void umbra_domain_destroy(uint32_t domain);
 void umbra_cr3_loaded(uint32_t domain, uint32_t vcpu);
 
 /*
+ * The guest says that it is about to tear down the address space with that CR3 (HVMOP_pagetable_dying). Its tables
+ * and frames are still as they were.
+ */
+void umbra_cr3_dying(uint32_t domain, uint32_t vcpu, uint32_t cr3);
+
+/*
  * A shadow fault that is not the guest's own, its new entry computed and not yet written. Returns 0: go on and
  * write sl1e_new, which may have been narrowed; 1: write nothing, the vCPU is held, let it repeat the access
  * when it is released.

@@ -39,6 +39,7 @@ interface Exports {
   umbra_domain_create(domain: number): number;
   umbra_domain_destroy(domain: number): void;
   umbra_cr3_loaded(domain: number, vcpu: number): void;
+  umbra_cr3_dying(domain: number, vcpu: number, cr3: number): void;
   umbra_fault(access: number): number;
   umbra_filter(access: number): void;
   umbra_entry_removed(access: number): void;
@@ -287,6 +288,11 @@ export class TestGuest {
       const old = pages.map((va) => this.#clear(process, va));
       pages.forEach((va, i) => this.#removed(process, va, old[i]));
     } else for (const va of pages) this.unmap(process, va);
+  }
+
+  /** The kernel tells the hypervisor that it is about to take a space apart. */
+  dying(process: Process): void {
+    this.exports.umbra_cr3_dying(this.domain, this.vcpu, process.cr3);
   }
 
   /** Present user pages of a process. */

@@ -49,6 +49,8 @@ void umbra_shadow_invlpg(struct vcpu *v, unsigned long va, mfn_t table, mfn_t sn
 
 /* The guest loaded CR3. Takes the paging lock. */
 void umbra_guest_cr3(struct vcpu *v);
+/* The guest says that it is about to tear down the address space with that CR3; its shadows still stand. */
+void umbra_guest_dying(struct vcpu *v, paddr_t cr3);
 
 /* A domain got shadow paging (paging lock held), and is being torn down (takes the paging lock). */
 void umbra_domain_shadowed(struct domain *d);

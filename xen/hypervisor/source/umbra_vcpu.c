@@ -9,7 +9,9 @@
 #include <asm/p2m.h>
 #include <asm/paging.h>
 #include <asm/processor.h>
+#include <asm/shadow.h>
 #include "../mm/mm-locks.h"
+#include "../mm/shadow/private.h"
 #include "umbra_glue.h"
 #include "umbra_home.h"
 #include "umbra_monitor.h"
@@ -109,6 +111,15 @@ void umbra_shadow_written(struct vcpu *v)
     this_cpu(umbra_narrowed) = false;
 }
 
+void umbra_guest_dying(struct vcpu *v, paddr_t cr3)
+{
+    if ( cr3 > UINT32_MAX )
+        return;
+    umbra_enter(v->domain);
+    umbra_cr3_dying(v->domain->domain_id, v->vcpu_id, cr3);
+    umbra_leave();
+}
+
 void umbra_guest_cr3(struct vcpu *v)
 {
     struct domain *d = v->domain;
@@ -116,6 +127,12 @@ void umbra_guest_cr3(struct vcpu *v)
     if ( !umbra_watches(d) )
         return;
     paging_lock(d);
+    /*
+     * A TLB flush of the guest: frames may have new owners from now on. Xen has taken over the tables that went out of
+     * sync on this vCPU; it leaves those of others that are not in use here, whose entries would be told of too late.
+     */
+    if ( d->max_vcpus > 1 )
+        sh_resync_all(v, 0 /* skip */, 0 /* this */, 1 /* others */);
     umbra_enter(d);
     umbra_cr3_loaded(d->domain_id, v->vcpu_id);
     umbra_leave();
