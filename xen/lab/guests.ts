@@ -13,7 +13,7 @@ const FLAGS =
   "-mno-sse -mno-mmx -nostdlib -static -no-pie -Wall -Wextra -Werror " +
   "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments";
 
-const BASE = ["base_start.S", "base.c"];
+const BASE = ["base_start.S", "console.c", "base.c"];
 
 const EXERCISER = [...BASE, "exerciser.c", "exerciser_program.c"];
 
@@ -25,7 +25,7 @@ const GUESTS = {
   measured: { script: "base.ld", sources: ["-DORDINARY=400u", ...EXERCISER] },
   processes: {
     script: "processes.ld",
-    sources: ["processes_start.S", "processes.c", "processes_memory.c", "processes_programs.S"],
+    sources: ["processes_start.S", "console.c", "processes.c", "processes_memory.c", "processes_programs.S"],
   },
   linux_program: { script: undefined, sources: ["linux_program.c"] },
 } as const;

@@ -6,32 +6,6 @@ extern void page_fault_gate(void), service_gate(void), wrong_gate(void);
 static u8 process[0x2c0], vad[0x20];
 static u64 idt[256];
 
-static void out(u8 byte)
-{
-    __asm__ volatile("outb %0, $0xe9" : : "a"(byte));
-}
-
-void say(const char *text)
-{
-    while ( *text )
-        out(*text++);
-}
-
-void say_number(const char *what, u32 value)
-{
-    int i;
-
-    say(what);
-    for ( i = 28; i >= 0; i -= 4 )
-        out("0123456789abcdef"[(value >> i) & 15]);
-}
-
-void halt(void)
-{
-    for ( ;; )
-        __asm__ volatile("cli; hlt");
-}
-
 void unexpected_fault(u32 va, u32 error_code, u32 eip)
 {
     say_number("guest: page fault at ", va);

@@ -6,18 +6,7 @@
 #ifndef BASE_H
 #define BASE_H
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-#define PAGE 4096u
-#define KERNEL 0x80000000u
-#define PRESENT 1ull
-#define WRITE 2ull
-#define USER 4ull
-#define SEEN 0x60ull /* accessed and dirty */
-#define NX (1ull << 63)
+#include "guest.h"
 
 /* Where the process has what Windows gives each; the guest maps these pages. */
 #define PARAMETERS 0x600000u
@@ -49,9 +38,6 @@ void page_fault(u32 va, u32 error_code, u32 eip);
 void service(struct registers *registers);
 
 /* base.c */
-void say(const char *text);
-void say_number(const char *what, u32 value);
-void halt(void) __attribute__((noreturn));
 /* The fault that nobody expects: says it and stops. */
 void unexpected_fault(u32 va, u32 error_code, u32 eip) __attribute__((noreturn));
 void wrong_exception(void);

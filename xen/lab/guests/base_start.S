@@ -3,7 +3,7 @@
  * The beginning of a guest of the lab, and its gates. Linked at 0x80100000 and loaded at 0x100000; entered there
  * by Xen's PVH start: 32-bit protected mode, no paging.
  */
-#define PHYSICAL(symbol) ((symbol) - 0x80000000)
+#include "start.h"
 
     .section .note.Xen, "a", @note
     .long 4, 4, 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -13,33 +13,7 @@
     .text
     .globl start
 start:
-    cli
-    cld
-    lgdt PHYSICAL(boot_gdt_pointer)
-    ljmp $8, $PHYSICAL(1f)
-1:  mov $0x10, %eax
-    mov %eax, %ds
-    mov %eax, %es
-    mov %eax, %ss
-    mov $PHYSICAL(process_pdpt), %eax
-    mov %eax, %cr3
-    mov %cr4, %eax
-    or $0x20, %eax /* PAE */
-    mov %eax, %cr4
-    mov $0xc0000080, %ecx
-    rdmsr
-    or $0x800, %eax /* NXE */
-    wrmsr
-    mov %cr0, %eax
-    or $0x80010000, %eax /* PG, WP */
-    mov %eax, %cr0
-    mov $2f, %eax
-    jmp *%eax
-2:  mov $processors + 16384, %esp /* the first one's stack */
-    call guest_main
-3:  cli
-    hlt
-    jmp 3b
+    begin process_pdpt, (processors + 16384) /* the first one's stack */
 
 page_fault_gate:
     .globl page_fault_gate

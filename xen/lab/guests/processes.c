@@ -30,32 +30,6 @@ static u32 processes_used;
 static u32 list_head[2]; /* PsActiveProcessHead */
 static u32 clock;
 
-static void out(u8 byte)
-{
-    __asm__ volatile("outb %0, $0xe9" : : "a"(byte));
-}
-
-void say(const char *text)
-{
-    while ( *text )
-        out(*text++);
-}
-
-void say_number(const char *what, u32 value)
-{
-    int i;
-
-    say(what);
-    for ( i = 28; i >= 0; i -= 4 )
-        out("0123456789abcdef"[(value >> i) & 15]);
-}
-
-void halt(void)
-{
-    for ( ;; )
-        __asm__ volatile("cli; hlt");
-}
-
 void put(void *base, u32 offset, u32 value)
 {
     *(volatile u32 *)((u8 *)base + offset) = value;

@@ -10,24 +10,13 @@
 typedef _Bool bool;
 #define true 1
 #define false 0
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-#define PAGE 4096u
-#define KERNEL 0x80000000u
+#include "guest.h"
 
 /* Guest-physical memory that is handed out; fixed, so that frame numbers do not depend on the compiler. */
 #define POOL_START 0x400000u
 #define POOL_END 0x1000000u
 
-/* Entries of page tables. */
-#define PRESENT 1ull
-#define WRITE 2ull
-#define USER 4ull
-#define SEEN 0x60ull /* accessed and dirty */
-#define NX (1ull << 63)
+/* The frame of an entry of a page table. */
 #define FRAME 0x000ffffffffff000ull
 
 /* Where a process has what; processes_start.S and processes_programs.S know these too. */
@@ -106,9 +95,6 @@ extern u8 program_code[], program_code_end[], nested_stage[], nested_stage_end[]
 extern const struct program programs[];
 
 /* processes.c: boot, console, processes and threads */
-void say(const char *text);
-void say_number(const char *what, u32 value);
-void halt(void) __attribute__((noreturn));
 struct process *create_process(u32 program, u32 parent);
 struct process *find_process(u32 pid);
 void put(void *base, u32 offset, u32 value);

@@ -3,7 +3,7 @@
  * The guest's beginning, its gates and what C cannot say. Entered as PVH guests are: 32-bit protected mode, no
  * paging. copy_bytes stands first, so that its address, which events may name, does not depend on the compiler.
  */
-#define PHYSICAL(symbol) ((symbol) - 0x80000000)
+#include "start.h"
 
     .section .note.Xen, "a", @note
     .long 4, 4, 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -27,33 +27,7 @@ copy_bytes:
     .text
     .globl start
 start:
-    cli
-    cld
-    lgdt PHYSICAL(boot_gdt_pointer)
-    ljmp $8, $PHYSICAL(1f)
-1:  mov $0x10, %eax
-    mov %eax, %ds
-    mov %eax, %es
-    mov %eax, %ss
-    mov $PHYSICAL(boot_pdpt), %eax
-    mov %eax, %cr3
-    mov %cr4, %eax
-    or $0x20, %eax /* PAE */
-    mov %eax, %cr4
-    mov $0xc0000080, %ecx
-    rdmsr
-    or $0x800, %eax /* NXE */
-    wrmsr
-    mov %cr0, %eax
-    or $0x80010000, %eax /* PG, WP */
-    mov %eax, %cr0
-    mov $2f, %eax
-    jmp *%eax
-2:  mov $boot_stack + 4096, %esp
-    call guest_main
-3:  cli
-    hlt
-    jmp 3b
+    begin boot_pdpt, (boot_stack + 4096)
 
     .macro enter_kernel
     pusha
